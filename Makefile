@@ -1,0 +1,46 @@
+# Needs python >= 3.11, pip and make. `make demo` and `make test` each work alone in a fresh clone.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_LAB ?= demo-lab
+DEMO_SEED ?= 0
+
+.PHONY: demo test lint bench torture clean
+.DEFAULT_GOAL := demo
+
+# torch goes in first and alone: asked for together with the rest, pip may take a build with gigabytes of CUDA packages.
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "voltloop needs python >= 3.11; set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/.runtime   ## a complete campaign on the simulated lab
+	$(BIN)/voltloop demo --lab $(DEMO_LAB) --seed $(DEMO_SEED)
+
+test: $(VENV)/.test   ## everything that CI runs
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test   ## mend what can be mended, show the rest
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.runtime   ## the benchmarks, each one command of its own
+	$(BIN)/python benchmarks/attia_replay.py
+	$(BIN)/python benchmarks/demo_vs_sobol.py
+
+torture: $(VENV)/.test   ## long fault runs: kill -9 at random moments
+	$(BIN)/python benchmarks/kill_and_resume.py --kills 10
+
+clean:
+	rm -rf $(VENV) $(DEMO_LAB)

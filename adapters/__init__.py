@@ -1,0 +1,1 @@
+"""Drivers of cyclers, one a module; they know the domain and nothing else of the house."""

@@ -1,0 +1,1 @@
+"""Things that behave like instruments: for simulated cyclers, tests and trials."""

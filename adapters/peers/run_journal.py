@@ -1,0 +1,128 @@
+"""The durable memory of a device that lives in a folder: which runs it physically started, under which key, and how they ended.
+
+A start is on disk before anybody is told of it, and there is at most one a key, whoever asks how often: callers in
+several threads and processes are kept apart by a file lock. The file `runs.jsonl` is append-only; each line is one
+event, and its `start` lines are what tests of exactly-once dispatch count.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adapters.peers.line_file import LineFile
+from orchestrator.domain.cycler import RunRequest, RunState
+from orchestrator.domain.errors import ChannelBusyError, RequestRefusedError
+from orchestrator.domain.value import from_plain, to_plain
+
+
+@dataclass(frozen=True)
+class Run:
+    """One physical run as the device remembers it."""
+
+    request: RunRequest
+    start_h: float
+    state: RunState = RunState.RUNNING
+    end_h: float | None = None
+    reason: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key it was submitted under."""
+        return self.request.key
+
+    @property
+    def channel(self) -> str:
+        """The channel it runs on."""
+        return self.request.channel
+
+
+class RunJournal:
+    """A device's runs, in memory and on disk alike."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lines, self._lock_path = LineFile(folder / "runs.jsonl"), folder / "lock"
+        self._threads = threading.RLock()
+        self._runs: dict[str, Run] = {}
+
+    def runs(self) -> list[Run]:
+        """Every run, in the order started."""
+        with self._threads:
+            self._catch_up()
+            return list(self._runs.values())
+
+    def find(self, key: str) -> Run | None:
+        """The run of a key."""
+        with self._threads:
+            self._catch_up()
+            return self._runs.get(key)
+
+    def start(self, request: RunRequest, now_h: float) -> Run:
+        """Start a run, once: a key that is known already starts nothing and gives the run there is.
+
+        Raises:
+            RequestRefusedError: the key is known with another content.
+            ChannelBusyError: another run occupies the channel.
+        """
+        with self._exclusive():
+            known = self._runs.get(request.key)
+            if known is not None:
+                _check_same(known.request, request)
+                return known
+            busy = self._occupant(request.channel)
+            if busy is not None:
+                raise ChannelBusyError(f"channel {request.channel} is busy with the run '{busy.key}'.")
+            self._append({"event": "start", "at_h": now_h, "request": to_plain(request)})
+            return self._runs[request.key]
+
+    def end(self, key: str, state: RunState, at_h: float, reason: str | None = None) -> Run:
+        """Note how a run ended; the first end stands."""
+        with self._exclusive():
+            if not self._runs[key].state.ended:
+                self._append({"event": "end", "key": key, "at_h": at_h, "state": state.value, "reason": reason})
+            return self._runs[key]
+
+    def physical_starts(self) -> dict[str, int]:
+        """How often each key was physically started, counted from the file itself."""
+        return dict(Counter(event["request"]["key"] for event in self._lines.all() if event["event"] == "start"))
+
+    def _occupant(self, channel: str) -> Run | None:
+        return next((run for run in self._runs.values() if run.channel == channel and not run.state.ended), None)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        with self._threads, self._lock_path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._catch_up()
+            yield
+
+    def _append(self, event: dict[str, Any]) -> None:
+        self._lines.add(event)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        for event in self._lines.new():
+            self._apply(event)
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        if event["event"] == "start":
+            request = from_plain(RunRequest, event["request"])
+            self._runs.setdefault(request.key, Run(request, event["at_h"]))
+        else:
+            run = self._runs[event["key"]]
+            ended = replace(run, state=RunState(event["state"]), end_h=event["at_h"], reason=event["reason"])
+            self._runs[run.key] = ended
+
+
+def _check_same(known: RunRequest, request: RunRequest) -> None:
+    if known.content_sha256 != request.content_sha256:
+        raise RequestRefusedError(
+            f"the key '{request.key}' was started with another protocol or cell. Keys are never used again."
+        )

@@ -1,0 +1,206 @@
+"""A cycler that answers from a table of recorded or simulated results: for methods' tests on published campaigns.
+
+Nothing is cycled. A run takes `duration_h` of lab time and ends with the row's value of each target, plus Gaussian
+noise of a known standard deviation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.peers.run_journal import Run, RunJournal
+from orchestrator.domain.candidate import Candidate, ParameterValue, read_rows
+from orchestrator.domain.clock import Clock, SystemClock
+from orchestrator.domain.cycler import Capabilities, RunRef, RunRequest, RunState, RunStatus
+from orchestrator.domain.errors import Fault, RequestRefusedError, SpecError
+from orchestrator.domain.objectives import Estimate
+from orchestrator.domain.recording import Recording
+
+Row = Mapping[str, ParameterValue | None]
+_ALL_LIMITS = frozenset({"max_voltage_V", "min_voltage_V", "max_temperature_degC", "max_current_A"})
+
+
+class ReplayCycler:
+    """Replays results from a table.
+
+    Args:
+        table: path of a CSV, or its rows; `id` names a row, else `row<n>`.
+        target: the result column, which is then the metric's name too; or columns by metric name.
+        noise_sd: standard deviation of the noise added to every result, in the target's unit; or one by metric.
+        duration_h: lab time that a test takes, hours; or the name of a column that holds it.
+        channels: how many, or their names.
+        synthetic: whether the table's numbers come from a model.
+    """
+
+    def __init__(
+        self,
+        table: str | Path | Sequence[Row],
+        target: str | Mapping[str, str],
+        noise_sd: float | Mapping[str, float] = 0.0,
+        duration_h: float | str = 1.0,
+        channels: int | Sequence[str] = 8,
+        *,
+        seed: int = 0,
+        name: str = "replay",
+        synthetic: bool = False,
+        folder: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        rows = read_rows(Path(table)) if isinstance(table, (str, Path)) else tuple(dict(row) for row in table)
+        self._targets = {target: target} if isinstance(target, str) else dict(target)
+        self._noise_sd = {m: _noise_of(noise_sd, m) for m in self._targets}
+        self._duration_h, self._seed = duration_h, seed
+        columns = [*self._targets.values(), *([duration_h] if isinstance(duration_h, str) else [])]
+        self._rows = _checked(rows, columns)
+        self._ids = {str(row.get("id") or f"row{i}"): i for i, row in enumerate(self._rows)}
+        names = tuple(str(i + 1) for i in range(channels)) if isinstance(channels, int) else tuple(channels)
+        if not names:
+            raise SpecError(Fault("channels", "must be at least 1 (got 0)."))
+        self.capabilities = Capabilities(
+            name=name, channels=names, limits=_ALL_LIMITS, metrics=frozenset(self._targets), synthetic=synthetic
+        )
+        self._folder, self._clock = folder, clock
+        self._opened: RunJournal | None = None
+
+    def bind(self, clock: Clock, folder: Path) -> None:
+        """Use the lab's clock and keep the journal in the lab's folder, unless the constructor was given others."""
+        self._clock = self._clock or clock
+        self._folder = self._folder or folder
+
+    def submit(self, request: RunRequest) -> RunRef:
+        """Start a replay; the same key again starts nothing."""
+        if request.channel not in self.capabilities.channels:
+            raise RequestRefusedError(f"'{self.capabilities.name}' has no channel '{request.channel}'.")
+        self._row(request.candidate)
+        self._settle()
+        return self._ref(self._journal.start(request, self._now_h()))
+
+    def find(self, key: str) -> RunRef | None:
+        """The run of a key, or None."""
+        run = self._journal.find(key)
+        return None if run is None else self._ref(run)
+
+    def status(self, ref: RunRef) -> RunStatus:
+        """Running until its duration has passed; then finished, with its results."""
+        self._settle()
+        run = self._journal.find(ref.key)
+        if run is None:
+            return RunStatus(RunState.UNKNOWN, reason=f"no run '{ref.key}' was ever started here")
+        results = self._results(run) if run.state is RunState.FINISHED else {}
+        return RunStatus(run.state, reason=run.reason, started_h=run.start_h, ended_h=run.end_h, results=results)
+
+    def read(self, ref: RunRef, cursor: str | None = None) -> tuple[dict[str, NDArray[Any]], str | None]:
+        """A replay has results, not rows."""
+        return {}, cursor
+
+    def stop(self, ref: RunRef, reason: str) -> None:
+        """End a run now, without a result."""
+        self._settle()
+        if self._journal.find(ref.key) is not None:
+            self._journal.end(ref.key, RunState.STOPPED, self._now_h(), reason)
+
+    def emergency_stop(self, channel: str | None = None) -> None:
+        """End the run on a channel, or all."""
+        for run in self._journal.runs():
+            if not run.state.ended and channel in (None, run.channel):
+                self._journal.end(run.key, RunState.STOPPED, self._now_h(), "emergency stop")
+
+    def next_end_h(self) -> float | None:
+        """When the next run ends."""
+        return min((self._end_h(run) for run in self._running()), default=None)
+
+    def truth(self, ref: RunRef) -> Recording:
+        """The table's own values, without noise."""
+        run = self._journal.find(ref.key)
+        row = None if run is None else self._row(run.request.candidate)
+        results = {} if row is None else {m: Estimate(_number(row[c])) for m, c in self._targets.items()}
+        return Recording(results=results, synthetic=self.capabilities.synthetic, key=ref.key)
+
+    def physical_starts(self) -> dict[str, int]:
+        """How often each key was started, counted from the journal's file."""
+        return self._journal.physical_starts()
+
+    @property
+    def _journal(self) -> RunJournal:
+        if self._opened is None:
+            self._folder = self._folder or Path(tempfile.mkdtemp(prefix="voltloop-replay-"))
+            self._opened = RunJournal(self._folder)
+        return self._opened
+
+    def _now_h(self) -> float:
+        self._clock = self._clock or SystemClock()
+        return self._clock.now_h()
+
+    def _settle(self) -> None:
+        """Note the end of every run whose time has come."""
+        for run in self._running():
+            if self._end_h(run) <= self._now_h():
+                self._journal.end(run.key, RunState.FINISHED, self._end_h(run))
+
+    def _running(self) -> list[Run]:
+        """The running tests of this table; a namesake with another table may share the folder."""
+        return [run for run in self._journal.runs() if not run.state.ended and self._find_row(run.request.candidate) is not None]
+
+    def _end_h(self, run: Run) -> float:
+        stated = self._duration_h
+        return run.start_h + (_number(self._row(run.request.candidate)[stated]) if isinstance(stated, str) else stated)
+
+    def _results(self, run: Run) -> dict[str, Estimate]:
+        row, results = self._row(run.request.candidate), {}
+        random = np.random.default_rng([self._seed, int.from_bytes(hashlib.sha256(run.key.encode()).digest()[:8])])
+        for metric, column in self._targets.items():
+            noise_sd = self._noise_sd[metric]
+            results[metric] = Estimate(_number(row[column]) + noise_sd * random.standard_normal(), sem=noise_sd)
+        return results
+
+    def _row(self, candidate: Candidate) -> Row:
+        row = self._find_row(candidate)
+        if row is None:
+            raise RequestRefusedError(f"the table of '{self.capabilities.name}' has no row for {candidate.describe()}.")
+        return row
+
+    def _find_row(self, candidate: Candidate) -> Row | None:
+        shared = [n for n in candidate.parameters if n in self._rows[0]]
+        if candidate.id in self._ids:
+            return self._rows[self._ids[candidate.id]]
+        rows = self._rows if shared else ()
+        return next((row for row in rows if all(_same(row[n], candidate.parameters[n]) for n in shared)), None)
+
+    def _ref(self, run: Run) -> RunRef:
+        return RunRef(self.capabilities.name, run.key, run.channel, run.key)
+
+
+def _checked(rows: tuple[Row, ...], columns: list[str]) -> tuple[Row, ...]:
+    if not rows:
+        raise SpecError(Fault("table", "holds no rows."))
+    for column in columns:
+        if column not in rows[0]:
+            raise SpecError(Fault("target", f"'{column}' is not a column of the table.", f"Columns: {', '.join(rows[0])}."))
+        empty = next((i for i, row in enumerate(rows) if not isinstance(row.get(column), (int, float))), None)
+        if empty is not None:
+            raise SpecError(Fault(f"table row {empty}", f"has no number in the column '{column}'."))
+    return rows
+
+
+def _noise_of(noise_sd: float | Mapping[str, float], metric: str) -> float:
+    sd = noise_sd.get(metric, 0.0) if isinstance(noise_sd, Mapping) else noise_sd
+    if not (math.isfinite(sd) and sd >= 0):
+        raise SpecError(Fault("noise_sd", f"must be a finite number >= 0 (got {sd})."))
+    return float(sd)
+
+
+def _number(cell: ParameterValue | None) -> float:
+    return float(cell)  # type: ignore[arg-type]  # `_checked` has seen that these columns hold numbers
+
+
+def _same(a: ParameterValue | None, b: ParameterValue) -> bool:
+    numbers = isinstance(a, (int, float)) and isinstance(b, (int, float))
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) if numbers else a == b  # type: ignore[arg-type]

@@ -1,0 +1,127 @@
+"""From a lab protocol to steps that the simulated cell can run, whatever template wrote it.
+
+A charge passed under constant current is current times time, so `until_capacity_Ah` becomes a duration, exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adapters.simulated import cell_parameters as p
+from adapters.simulated.cell_steps import Array, CellStep
+from orchestrator.domain import ConstantCurrent, ConstantVoltage, Protocol, Rest
+
+# A step that should end by its voltage or current but has passed this much time is given up.
+MOST_CHARGE_IN_A_STEP_AH = 3 * p.NOMINAL_CAPACITY_AH
+LONGEST_HOLD_S = 24 * 3600.0
+# One sample per 1/160 of the nominal capacity under constant current; holds and rests are sampled ever less densely.
+CHARGE_PER_SAMPLE_AH = p.NOMINAL_CAPACITY_AH / 160
+FIRST_SAMPLE_S, SAMPLE_GROWTH, LONGEST_SAMPLE_S = 1.0, 1.1, 120.0
+MOST_STEPS = 100
+
+
+def plan_cycle(protocol: Protocol) -> list[CellStep]:
+    """The steps of one cycle. The protocol must have passed `unrunnable`."""
+    return [_plan(number, step) for number, step in enumerate(protocol.walk(), start=1)]
+
+
+def begins_with_charge(protocol: Protocol) -> bool:
+    """Whether current first flows into the cell; such a cycle begins with an empty cell, any other with a full one."""
+    for step in protocol.walk():
+        if isinstance(step, ConstantCurrent):
+            return step.charging
+        if isinstance(step, ConstantVoltage):
+            return bool(step.voltage_V > p.positive_potential_V(0.5))
+    return False
+
+
+def unrunnable(protocol: Protocol, max_rate_C: float) -> str | None:
+    """Why this cell cannot run a protocol, or None."""
+    steps = list(protocol.walk())
+    if len(steps) > MOST_STEPS:
+        return f"one cycle has {len(steps)} steps; at most {MOST_STEPS} are simulated."
+    for number, step in enumerate(steps, start=1):
+        problem = _problem(step, max_rate_C * p.NOMINAL_CAPACITY_AH)
+        if problem:
+            return f"step {number} {problem}"
+    currents = [s.current_A for s in steps if isinstance(s, ConstantCurrent)]
+    if not any(a < 0 for a in currents) or not any(a > 0 for a in currents):
+        return "one cycle needs a constant-current charge and a constant-current discharge."
+    return None
+
+
+def _problem(step: object, max_current_A: float) -> str | None:
+    low, high = p.MODEL_MIN_VOLTAGE_V, p.MODEL_MAX_VOLTAGE_V
+    if isinstance(step, ConstantCurrent):
+        volts: float | None = step.until_voltage_V
+        if abs(step.current_A) > max_current_A * (1 + 1e-9):
+            return f"asks for {step.current_A:g} A; the cell takes at most {max_current_A:g} A."
+    elif isinstance(step, ConstantVoltage):
+        volts = step.voltage_V
+    elif isinstance(step, Rest):
+        return None
+    else:
+        return f"({getattr(step, 'kind', step)}) cannot be simulated: use constant current, constant voltage and rest."
+    if volts is not None and not low < volts < high:
+        return f"asks for {volts:g} V; the cell is simulated between {low:g} and {high:g} V."
+    return None
+
+
+def _plan(number: int, step: object) -> CellStep:
+    if isinstance(step, ConstantCurrent):
+        return _plan_current(number, step)
+    if isinstance(step, ConstantVoltage):
+        return _plan_voltage(number, step)
+    assert isinstance(step, Rest)  # noqa: S101 - `unrunnable` refuses every other kind
+    return CellStep(number, "rest", 0.0, None, step.duration_s, _thinning(step.duration_s))
+
+
+def _plan_current(number: int, step: ConstantCurrent) -> CellStep:
+    size, until = abs(step.current_A), step.until_voltage_V
+    ends_s = [s for s in (step.until_duration_s, _seconds(step.until_capacity_Ah, size)) if s is not None]
+    longest = min(ends_s, default=MOST_CHARGE_IN_A_STEP_AH / size * 3600)
+    verb = "charge" if step.charging else "discharge"
+    return CellStep(
+        number,
+        what=f"{verb} at {size:g} A" + (f" to {until:g} V" if until is not None else ""),
+        current_A=step.current_A,
+        voltage_V=None,
+        max_duration_s=longest,
+        sample_times_s=_regular(longest, CHARGE_PER_SAMPLE_AH / size * 3600),
+        until_above_V=until if step.charging else None,
+        until_below_V=None if step.charging else until,
+        must_end_early=not ends_s,
+    )
+
+
+def _plan_voltage(number: int, step: ConstantVoltage) -> CellStep:
+    longest = step.until_duration_s or LONGEST_HOLD_S
+    return CellStep(
+        number,
+        what=f"hold {step.voltage_V:g} V",
+        current_A=0.0,
+        voltage_V=step.voltage_V,
+        max_duration_s=longest,
+        sample_times_s=_thinning(longest),
+        until_current_A=step.until_current_A,
+        must_end_early=step.until_duration_s is None,
+    )
+
+
+def _seconds(charge_Ah: float | None, current_A: float) -> float | None:
+    return None if charge_Ah is None else charge_Ah / current_A * 3600
+
+
+def _regular(longest_s: float, period_s: float) -> Array:
+    return np.linspace(0.0, longest_s, max(round(longest_s / period_s), 4) + 1)
+
+
+def _thinning(longest_s: float) -> Array:
+    """Times from 0, ever further apart, to the end."""
+    periods, total = [0.0], 0.0
+    period = FIRST_SAMPLE_S
+    while total + period < longest_s:
+        total += period
+        periods.append(total)
+        period = min(period * SAMPLE_GROWTH, LONGEST_SAMPLE_S)
+    return np.array([*periods, longest_s])

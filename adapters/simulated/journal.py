@@ -1,0 +1,109 @@
+"""What must never be forgotten: which tests were started, and which were told to stop.
+
+Two files of JSON lines, only ever added to: `starts.jsonl`, one line per physical start, and `stops.jsonl`. A line is
+written and synced before the caller is answered; a line cut short by a crash was never acknowledged and is dropped. All
+writing happens under one file lock, so threads and processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.peers.line_file import LineFile
+from orchestrator.domain import RunRequest
+from orchestrator.domain.value import from_plain, to_plain
+
+
+@dataclass(frozen=True)
+class Start:
+    """A physical start: the request, the lab time, and the seed that makes its cell."""
+
+    request: RunRequest
+    started_h: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The test's key."""
+        return self.request.key
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the run's folder and its native id: keys may hold any character, file names may not."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """An order to stop.
+
+    Attributes:
+        stopped_h: lab time of the order.
+        settled: the test was running then, as far as anybody knew; what is computed later cannot change that.
+    """
+
+    key: str
+    stopped_h: float
+    reason: str
+    settled: bool
+
+
+class Journal:
+    """The journal of one cycler's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._starts, self._stops = LineFile(folder / "starts.jsonl"), LineFile(folder / "stops.jsonl")
+        self._known_starts: dict[str, Start] = {}
+        self._known_stops: dict[str, Stop] = {}
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other thread and process from writing."""
+        with self._lock, (self.folder / "lock").open("wb") as file:
+            self._depth += 1
+            if self._depth == 1:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                self._depth -= 1
+
+    def starts(self) -> dict[str, Start]:
+        """Every start by key, in order; what other processes added included."""
+        with self._lock:
+            for line in self._starts.new():
+                start = Start(from_plain(RunRequest, line["request"]), line["started_h"], line["seed"])
+                self._known_starts.setdefault(start.key, start)
+            return dict(self._known_starts)
+
+    def stops(self) -> dict[str, Stop]:
+        """The first order to stop, by key."""
+        with self._lock:
+            for line in self._stops.new():
+                self._known_stops.setdefault(line["key"], Stop(**line))
+            return dict(self._known_stops)
+
+    def add_start(self, start: Start) -> None:
+        """Record a physical start, durably. Hold `alone`."""
+        line = {"key": start.key, "started_h": start.started_h, "seed": start.seed, "request": to_plain(start.request)}
+        self._starts.add(line)
+
+    def add_stop(self, stop: Stop) -> None:
+        """Record an order to stop, durably."""
+        with self.alone():
+            self._stops.add(vars(stop))
+
+    def physical_starts(self) -> dict[str, int]:
+        """How often each key was started: lines of the file, counted."""
+        return dict(Counter(line["key"] for line in self._starts.all()))

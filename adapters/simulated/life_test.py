@@ -1,0 +1,160 @@
+"""A whole life test: check-ups simulated one after the other, the ageing law stepping between them.
+
+Each check-up carries all that the next one needs, so a test goes on from any of them, in any process, to the same end.
+
+A check-up begins rested at the full voltage (at the empty one, if its protocol charges first) and ends with the protocol's
+last step. So it takes out 2 to 4 mAh more than it puts back: its coulombic efficiency, slightly above one, means nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from adapters.simulated import ageing
+from adapters.simulated.ageing import Age, Pace, Stress
+from adapters.simulated.cell_steps import Array, CyclingCell
+from adapters.simulated.checkup_cycle import BreakOff, SimulatedCycle, simulate_cycle
+from adapters.simulated.experiment import begins_with_charge, plan_cycle
+from adapters.simulated.instrument import Instrument
+from adapters.simulated.seeding import generator
+from orchestrator.domain import RunRequest, RunState
+
+ALWAYS_CHECKED = (10, 100)
+# A test ends this far below the end of life, so that neither noise nor interpolation brings the last capacity back above it.
+CLEARLY_BELOW_AH = 1e-3
+
+
+@dataclass(frozen=True)
+class CheckUp:
+    """One recorded cycle, free of noise.
+
+    Attributes:
+        index: from 0, in the order recorded.
+        start_s, duration_s: test time at which the cycle begins, and its length.
+        capacity_Ah: all charge taken out in the cycle.
+        age, stress: the cell as the cycle found it, and what the cycle did to it.
+        samples: columns of the cycle, see `SimulatedCycle`.
+        broken: why the cycle broke off, or None.
+    """
+
+    index: int
+    start_s: float
+    duration_s: float
+    capacity_Ah: float
+    age: Age
+    stress: Stress
+    samples: dict[str, Array]
+    broken: BreakOff | None = None
+
+    @property
+    def cycle(self) -> int:
+        """The cycle's number, from 1."""
+        return self.age.cycle
+
+    @property
+    def end_s(self) -> float:
+        """Test time at which the cycle ended."""
+        return self.start_s + self.duration_s
+
+
+@dataclass(frozen=True)
+class LifeEnd:
+    """How a test ended, and at what test time."""
+
+    state: RunState
+    reason: str
+    end_s: float
+    cycles: int
+    safety: bool = False
+
+
+class LifeTest:
+    """The test of one cell under one request."""
+
+    def __init__(self, request: RunRequest, seed: int, cell: CyclingCell) -> None:
+        self._request, self._seed, self._cell = request, seed, cell
+        self._plan = plan_cycle(request.protocol)
+        charge_first = begins_with_charge(request.protocol)
+        self._rest_V = request.cell.min_voltage_V if charge_first else request.cell.max_voltage_V
+        self._individual = ageing.manufacture(generator(seed, request.key, "cell"))
+
+    def run(self, after: CheckUp | None = None) -> Iterator[CheckUp | LifeEnd]:
+        """Check-ups in order, then the end; with `after`, those that follow it."""
+        checkup = after
+        while checkup is None or (end := self.end_after(checkup)) is None:
+            checkup = self._first() if checkup is None else self._following(checkup)
+            yield checkup
+        yield end
+
+    def end_after(self, checkup: CheckUp) -> LifeEnd | None:
+        """Whether the test ended with a check-up, and why."""
+        request, cycle = self._request, checkup.cycle
+        if checkup.broken is not None:
+            state = RunState.STOPPED if checkup.broken.safety else RunState.FAILED
+            reason = f"cycle {cycle}: {checkup.broken.reason}"
+            return LifeEnd(state, reason, checkup.end_s, cycle - 1, checkup.broken.safety)
+        if self._below(checkup):
+            reason = f"the capacity of cycle {cycle} ({checkup.capacity_Ah:.4g} Ah) is below {request.end_of_life_Ah:.4g} Ah"
+            return LifeEnd(RunState.FINISHED, reason, checkup.end_s, cycle)
+        if cycle >= request.max_cycles:
+            return LifeEnd(RunState.FINISHED, f"all {request.max_cycles} cycles asked for are done", checkup.end_s, cycle)
+        return None
+
+    def _below(self, checkup: CheckUp) -> bool:
+        """Whether the capacity is below the end of life, by the truth and by the instrument."""
+        gain = Instrument(self._seed, self._request.key, checkup.cycle).gain
+        return checkup.capacity_Ah * max(1.0, gain) < self._request.end_of_life_Ah
+
+    def _first(self) -> CheckUp:
+        checkup = self._simulate(0, ageing.begin(self._individual), None)
+        if checkup.broken is None and self._below(checkup):
+            why = (
+                f"the fresh cell gives only {checkup.capacity_Ah:.3g} Ah under this protocol, "
+                f"less than the end of life {self._request.end_of_life_Ah:.3g} Ah"
+            )
+            return CheckUp(**{**vars(checkup), "broken": BreakOff(why)})
+        return checkup
+
+    def _following(self, last: CheckUp) -> CheckUp:
+        pace = ageing.pace(self._individual, last.age, last.stress)
+        following = self._at(self._next_cycle(last.cycle, pace), last, pace)
+        if following.broken is not None or not self._below(following):
+            return following
+        return self._end_between(last, following, pace) or following
+
+    def _end_between(self, last: CheckUp, past: CheckUp, pace: Pace) -> CheckUp | None:
+        """The cycle at which the capacity fell below the end of life, if it comes before `past`."""
+        target_Ah = self._request.end_of_life_Ah - CLEARLY_BELOW_AH
+        if past.capacity_Ah >= target_Ah:
+            return None
+        share = (last.capacity_Ah - target_Ah) / (last.capacity_Ah - past.capacity_Ah)
+        cycle = last.cycle + math.ceil(share * (past.cycle - last.cycle))
+        if not last.cycle < cycle < past.cycle:
+            return None
+        ended = self._at(cycle, last, pace)
+        return ended if ended.broken is not None or self._below(ended) else None
+
+    def _next_cycle(self, cycle: int, pace: Pace) -> int:
+        step = min(ageing.longest_step(pace), self._request.checkup_every_cycles)
+        return min(cycle + step, *(n for n in (*ALWAYS_CHECKED, self._request.max_cycles) if n > cycle))
+
+    def _at(self, cycle: int, last: CheckUp, pace: Pace) -> CheckUp:
+        return self._simulate(last.index + 1, ageing.advance(self._individual, last.age, pace, cycle), last)
+
+    def _simulate(self, index: int, age: Age, last: CheckUp | None) -> CheckUp:
+        request = self._request
+        contacts = generator(self._seed, request.key, f"contacts/{age.cycle}")
+        state = ageing.state_of(self._individual, age, contacts)
+        ambient, limits = request.ambient_temperature_degC, request.protocol.limits
+        done = simulate_cycle(self._cell, self._plan, state, self._rest_V, ambient, limits)
+        start_s = 0.0 if last is None else _start_s(last, age.cycle, done)
+        return CheckUp(index, start_s, done.duration_s, done.capacity_Ah, age, done.stress, done.samples, done.broken)
+
+
+def _start_s(last: CheckUp, cycle: int, done: SimulatedCycle) -> float:
+    """When a cycle begins: the cycles between two check-ups change their length evenly."""
+    cycles = cycle - last.cycle
+    lengthening = 0.0 if done.broken is not None else done.duration_s - last.duration_s
+    return last.end_s + (cycles - 1) * (last.duration_s + 0.5 * lengthening)

@@ -1,0 +1,297 @@
+"""The tick: whatever is due in a campaign now, and then stop. Safe to repeat, to kill, and to run twice at once.
+
+reconcile, collect, watch, learn and propose, approve, dispatch, publish. `control.run_campaign` repeats ticks
+until the campaign ends; a Prefect deployment runs one per interval.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from flows.closing import close_campaign
+from flows.lab import Lab
+from flows.result import channel_hours, ended_with_outcome, reference_point_of
+from flows.trial import Bench, collect, dispatch, reconcile_dispatch
+from orchestrator.campaign import Campaign
+from orchestrator.decision import infer_reference_point
+from orchestrator.domain.campaign_spec import CampaignSpec
+from orchestrator.domain.cycler import VirtualTimeCycler
+from orchestrator.domain.errors import NeedsPersonError
+from orchestrator.domain.trial import Trial, TrialStatus
+from orchestrator.store import CampaignRecord, NewTrial
+
+_S = TrialStatus
+FAILURES_IN_A_ROW = 4
+MEASURED_FOR_REFERENCE = 4
+RESUMED = "resumed"
+
+
+@dataclass(frozen=True)
+class TickReport:
+    """What one tick did.
+
+    Attributes:
+        status: the campaign's, after the tick.
+        skipped: another tick held the campaign's lock; nothing was done.
+        changed: numbers of the trials whose state changed.
+        trials: all of them, as they now stand.
+        lab_time_h: lab time at the end of the tick.
+    """
+
+    campaign: str
+    status: str
+    skipped: bool = False
+    changed: tuple[int, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    lab_time_h: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether further ticks change nothing until a person does."""
+        return self.status != "running"
+
+
+@dataclass
+class _Tick:
+    """The state of one tick: the history read once, and changed as trials move."""
+
+    bench: Bench
+    trials: dict[int, Trial]
+    changed: set[int] = field(default_factory=set)
+    proposed: int = 0
+    halt: str | None = None
+    doubt: str | None = None
+
+    @property
+    def campaign(self) -> CampaignRecord:
+        return self.bench.campaign
+
+    @property
+    def spec(self) -> CampaignSpec:
+        return self.bench.campaign.spec
+
+    def note(self, trial: Trial) -> None:
+        before = self.trials.get(trial.number)
+        if before is None or before != trial:
+            self.changed.add(trial.number)
+        self.trials[trial.number] = trial
+
+    def having(self, *states: TrialStatus) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.status in states]
+
+
+def advance_campaign(lab: Lab, name: str) -> TickReport:
+    """Do whatever is due in a campaign now.
+
+    In virtual time, time first passes to the next end of a test.
+
+    Args:
+        lab: the opened lab.
+        name: the campaign's name.
+
+    Returns:
+        What was done; `skipped` if another tick is at work.
+
+    Raises:
+        CampaignError: if there is no such campaign.
+    """
+    with lab.store.campaign_lock(name, _holder()) as fence:
+        campaign = lab.store.campaign(name)
+        if fence is None:
+            return TickReport(name, campaign.status, skipped=True)
+        if campaign.status != "running":
+            return _report(lab, campaign, lab.store.trials(name), set())
+        bench = Bench(lab, campaign, lab.cyclers_for(campaign.spec))
+        tick = _Tick(bench, {trial.number: trial for trial in lab.store.trials(name)})
+        _let_time_pass(tick)
+        with _timed(lab, name):
+            for stage in (_reconcile, _collect, _watch, _fix_reference_point, _propose, _approve, _dispatch, _publish):
+                stage(tick)
+        return _report(lab, lab.store.campaign(name), list(tick.trials.values()), tick.changed)
+
+
+def _report(lab: Lab, campaign: CampaignRecord, trials: list[Trial], changed: set[int]) -> TickReport:
+    return TickReport(
+        campaign.name,
+        campaign.status,
+        changed=tuple(sorted(changed)),
+        trials=tuple(sorted(trials, key=lambda trial: trial.number)),
+        lab_time_h=lab.now_h(),
+    )
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@contextmanager
+def _timed(lab: Lab, name: str) -> Iterator[None]:
+    """Add the tick's wall time to the campaign's."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        lab.store.set_campaign(name, add_wall_s=time.monotonic() - start, lab_time_h=lab.now_h())
+
+
+def _let_time_pass(tick: _Tick) -> None:
+    """In virtual time, go to the next end of a test; not while somebody waits for one to be stopped."""
+    bench = tick.bench
+    if bench.lab.virtual_time and not any(trial.stop_requested for trial in tick.having(_S.RUNNING)):
+        ends = [c.next_end_h() for c in bench.cyclers.values() if isinstance(c, VirtualTimeCycler)]
+        coming = [end for end in ends if end is not None]
+        if coming:
+            bench.lab.clock.wait_until(min(coming))
+
+
+def _reconcile(tick: _Tick) -> None:
+    """Finish what a killed process left between intent and acknowledgement: adopt what runs, submit what does not."""
+    for trial in tick.having(_S.DISPATCHING):
+        tick.note(reconcile_dispatch(tick.bench, trial))
+
+
+def _collect(tick: _Tick) -> None:
+    for trial in tick.having(_S.RUNNING):
+        tick.note(collect(tick.bench, trial))
+
+
+def _watch(tick: _Tick) -> None:
+    """Decide whether anything new may start: a requested stop, spent channel-hours, or failures in a row halt the campaign."""
+    tick.halt = tick.campaign.stop_requested
+    hours, limit = channel_hours(tick.trials.values(), tick.bench.now_h), tick.spec.budget.channel_hours
+    if tick.halt is None and limit is not None and hours >= limit:
+        tick.halt = f"budget: {hours:.0f} of {limit:.0f} channel-hours are used"
+    for trial in tick.having(_S.PROPOSED, _S.APPROVED):
+        if tick.halt or trial.stop_requested:
+            tick.note(_move(tick, trial, _S.CANCELLED, tick.halt or trial.stop_requested))
+
+
+def _fix_reference_point(tick: _Tick) -> None:
+    """Infer the hypervolume's reference point once enough was measured, and keep it."""
+    if reference_point_of(tick.campaign) is not None:
+        return
+    measured = {t.number: t.outcome for t in ended_with_outcome(tick.trials.values())}
+    point = infer_reference_point(tick.spec.objectives, measured) if len(measured) >= MEASURED_FOR_REFERENCE else None
+    if point is not None:
+        tick.bench.lab.store.set_campaign(tick.campaign.name, reference_point=point, lab_time_h=tick.bench.now_h)
+        tick.bench = replace(tick.bench, campaign=replace(tick.campaign, reference_point=point))
+
+
+def _failing(tick: _Tick) -> str | None:
+    """Why a person should look before more cells are spent: the last few trials since they last looked all failed."""
+    ended = sorted((t for t in tick.trials.values() if t.status.ended), key=lambda t: (t.ended_h or 0.0, t.number))
+    last = ended[-FAILURES_IN_A_ROW:]
+    if len(ended) < _looked_at(tick) + FAILURES_IN_A_ROW:
+        return None
+    if any(t.status not in (_S.FAILED, _S.ABORTED, _S.CANCELLED) or t.stop_requested for t in last):
+        return None
+    return f"the last {FAILURES_IN_A_ROW} trials all failed; the latest: {last[-1].stopped_because}"
+
+
+def _looked_at(tick: _Tick) -> int:
+    """How many trials had ended when a person last told the campaign to go on."""
+    looks = [e.data.get("ended", 0) for e in tick.bench.lab.store.events(tick.campaign.name) if e.kind == RESUMED]
+    return int(looks[-1]) if looks else 0
+
+
+def _propose(tick: _Tick) -> None:
+    """Ask for as many candidates as there are channels without one, within the budget."""
+    wanted = _places(tick)
+    if tick.halt or wanted < 1:
+        return
+    tick.doubt = _failing(tick)
+    if tick.doubt:
+        return
+    try:
+        proposals = Campaign(tick.spec, tuple(tick.trials.values()), reference_point=tick.campaign.reference_point).proposals(
+            wanted
+        )
+    except NeedsPersonError as error:
+        tick.doubt = str(error)
+        return
+    new = [NewTrial(candidate=p.candidate, origin=p.origin, decision=p.decision) for p in proposals]
+    for trial in tick.bench.lab.store.add_trials(tick.campaign.name, new, lab_time_h=tick.bench.now_h):
+        tick.note(trial)
+    tick.proposed = len(new)
+
+
+def _places(tick: _Tick) -> int:
+    waiting = len(tick.having(_S.PROPOSED, _S.APPROVED))
+    return min(len(_free_channels(tick)) - waiting, tick.spec.budget.trials - _spent(tick))
+
+
+def _spent(tick: _Tick) -> int:
+    """Trials that count against the budget: not the cancelled ones, nor results told from elsewhere."""
+    return sum(trial.status is not _S.CANCELLED and trial.origin != "told" for trial in tick.trials.values())
+
+
+def _free_channels(tick: _Tick) -> list[tuple[str, str]]:
+    mine = tick.bench.cyclers
+    return [
+        (channel.cycler, channel.name)
+        for channel in tick.bench.lab.store.channels()
+        if channel.state == "free" and channel.cycler in mine and channel.name in mine[channel.cycler].capabilities.channels
+    ]
+
+
+def _approve(tick: _Tick) -> None:
+    for trial in tick.having(_S.PROPOSED):
+        if not tick.spec.approval.needed(trial.number):
+            tick.note(_move(tick, trial, _S.APPROVED, None))
+
+
+def _dispatch(tick: _Tick) -> None:
+    for trial, (cycler, channel) in zip(tick.having(_S.APPROVED), _free_channels(tick), strict=False):
+        tick.note(dispatch(tick.bench, trial, tick.bench.cyclers[cycler], channel))
+
+
+def _publish(tick: _Tick) -> None:
+    """Say where the campaign stands: ended, waiting for a person, or running on."""
+    if tick.bench.lab.store.campaign(tick.campaign.name).status != "running":
+        return
+    if tick.having(_S.RUNNING, _S.DISPATCHING, _S.APPROVED):
+        return
+    parked, proposed = tick.having(_S.UNKNOWN), tick.having(_S.PROPOSED)
+    if parked:
+        _ask_person(
+            tick, f"trial {parked[0].number} may or may not be running; a person must look at channel {parked[0].channel}"
+        )
+    elif proposed:
+        _ask_person(tick, f"{len(proposed)} proposed trials wait for approval")
+    elif tick.halt:
+        stopped = tick.campaign.stop_requested is not None
+        close_campaign(tick.bench.lab, tick.campaign.name, "stopped" if stopped else "completed", tick.halt)
+    elif tick.doubt:
+        _ask_person(tick, tick.doubt)
+    elif _places_left(tick) and (tick.proposed or _others_hold(tick)):
+        return  # this tick's proposals were all refused, or other campaigns hold the channels: a later tick goes on
+    elif _places_left(tick):
+        _ask_person(
+            tick,
+            "no channel is free to run the remaining trials" if not _free_channels(tick) else "no candidate is left to propose",
+        )
+    else:
+        close_campaign(tick.bench.lab, tick.campaign.name, "completed", "the budget of trials is used")
+
+
+def _others_hold(tick: _Tick) -> bool:
+    """Whether another campaign's test holds a channel of this campaign's cyclers."""
+    channels = tick.bench.lab.store.channels()
+    return any(c.state == "held" and c.campaign != tick.campaign.name and c.cycler in tick.bench.cyclers for c in channels)
+
+
+def _places_left(tick: _Tick) -> bool:
+    return _spent(tick) < tick.spec.budget.trials
+
+
+def _ask_person(tick: _Tick, reason: str) -> None:
+    tick.bench.lab.store.set_campaign(tick.campaign.name, status="needs_attention", reason=reason, lab_time_h=tick.bench.now_h)
+
+
+def _move(tick: _Tick, trial: Trial, to: TrialStatus, reason: str | None) -> Trial:
+    return tick.bench.lab.store.move(tick.campaign.name, trial.number, to, lab_time_h=tick.bench.now_h, reason=reason)

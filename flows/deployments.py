@@ -1,0 +1,160 @@
+"""The loop as Prefect flows: one tick per campaign on a schedule, and a form that starts a campaign.
+
+The flows are thin: Prefect schedules, shows and retries. What was dispatched is known to the lab's store alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger, tags, task
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.states import Failed
+from prefect.types.entrypoint import EntrypointType
+from pydantic import Field
+
+from flows.artifacts import publish
+from flows.campaign import TickReport, advance_campaign
+from flows.control import start_campaign
+from flows.examples import write_template
+from flows.lab import Lab, lab_folder
+from flows.spec_check import check_file
+from orchestrator.domain.campaign_spec import CAMPAIGN_NAME, Budget, CampaignSpec
+from orchestrator.domain.errors import CampaignError, Fault, SpecError, VoltloopError
+
+# A lab in virtual time has no reason to wait for the next tick: one run makes ticks for this long.
+VIRTUAL_TICKS_S = 45.0
+
+
+class TemplateName(StrEnum):
+    """The templates a form offers."""
+
+    FAST_CHARGE = "fast-charge"
+    MATERIALS = "materials"
+    REPLAY = "replay"
+
+
+@task(task_run_name="trial {number}: {status}")
+def _trial_changed(number: int, status: str, summary: str) -> str:
+    """One trial's change, as a task that the timeline shows."""
+    get_run_logger().info("trial %s is %s: %s", number, status, summary)
+    return status
+
+
+@task(name="publish", task_run_name="publish {campaign}")
+def _publish(folder: str, campaign: str) -> list[str]:
+    """The campaign's artifacts."""
+    with Lab.open(folder, create=False) as lab:
+        return publish(lab, campaign)
+
+
+@flow(name="tick", flow_run_name="{campaign}", log_prints=False)
+def tick_campaign(lab: str, campaign: str) -> str:
+    """Do whatever is due in one campaign now; in virtual time, go on for a while."""
+    logger, until = get_run_logger(), time.monotonic() + VIRTUAL_TICKS_S
+    changed: dict[int, str] = {}
+    with Lab.open(lab, create=False) as opened:
+        while True:
+            report = advance_campaign(opened, campaign)
+            logger.info(
+                "%s: %s, lab time %.1f h, changed: %s", campaign, report.status, report.lab_time_h, report.changed or "nothing"
+            )
+            changed |= _said(report)
+            if report.ended or report.skipped or not opened.virtual_time or time.monotonic() > until:
+                break
+    for number, status in changed.items():
+        _trial_changed(number, status, f"campaign {campaign}")
+    if changed or report.ended:
+        _publish(lab, campaign)
+    return report.status
+
+
+def _said(report: TickReport) -> dict[int, str]:
+    states = {trial.number: trial.status.value for trial in report.trials}
+    return {number: states[number] for number in report.changed}
+
+
+@flow(name="advance-lab", flow_run_name="advance every running campaign")
+def advance_lab() -> dict[str, str]:
+    """One tick for every campaign that runs in the served lab."""
+    lab = str(lab_folder(None))
+    with Lab.open(lab, create=False) as opened:
+        running = [campaign.name for campaign in opened.store.campaigns() if campaign.status == "running"]
+    states = {}
+    for name in running:
+        with tags(f"campaign:{name}"):
+            state: Any = tick_campaign(lab, name, return_state=True)
+            states[name] = state.name
+    return states
+
+
+@flow(name="start-campaign", flow_run_name="start {name}")
+def start_from_form(
+    name: str,
+    template: TemplateName = TemplateName.FAST_CHARGE,
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 24,
+    seed: Annotated[int, Field(ge=0)] = 0,
+    spec_toml: str = "",
+) -> Any:
+    """Register a campaign in the served lab; the schedule's next tick takes it up.
+
+    Args:
+        name: The campaign's name, new in this lab: letters, digits, . _ and -.
+        template: What to start from; all of them run on simulated or replayed cells.
+        trials: The budget: how many cells may be tested.
+        seed: Seed of the proposals.
+        spec_toml: Instead of a template, the text of a spec file; its own budget and seed then hold.
+    """
+    lab = lab_folder(None)
+    logger = get_run_logger()
+    try:
+        spec = _spec_of(lab, name, template, spec_toml, trials, seed)
+        with Lab.open(lab) as opened:
+            start_campaign(opened, spec)
+            publish(opened, spec.name)
+    except VoltloopError as error:
+        logger.error("%s", error)
+        return Failed(message=str(error))
+    logger.info("'%s' is registered: %s trials; the next tick starts it", spec.name, spec.budget.trials)
+    return spec.name
+
+
+def _spec_of(lab: Path, name: str, template: TemplateName, spec_toml: str, trials: int, seed: int) -> CampaignSpec:
+    """The spec a form describes; its file, and the tables a template brings, stay in the lab's folder."""
+    if not CAMPAIGN_NAME.match(name):
+        raise SpecError(Fault("name", f"'{name}' is not a usable name.", "Use up to 80 letters, digits, . _ and -, no spaces."))
+    with Lab.open(lab) as opened:
+        if name in {campaign.name for campaign in opened.store.campaigns()}:
+            raise CampaignError(f"this lab has a campaign '{name}' already. Give the new one another name.")
+    folder = lab / "specs" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.iterdir():
+        stale.unlink()
+    file = folder / "spec.toml"
+    if spec_toml.strip():
+        file.write_text(spec_toml, encoding="utf-8")
+        return replace(check_file(file), name=name)
+    write_template(name, template.value, file)
+    return replace(check_file(file), budget=Budget(trials=trials), seed=seed)
+
+
+def deployments(interval_s: float) -> list[RunnerDeployment]:
+    """The deployments of the served lab (`VOLTLOOP_LAB`): the scheduled tick, one at a time, and the form."""
+    make_ticks: Callable[..., Any] = advance_lab.to_deployment
+    make_form: Callable[..., Any] = start_from_form.to_deployment
+    one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    options = {"name": "lab", "tags": ["voltloop"], "entrypoint_type": EntrypointType.MODULE_PATH}
+    ticks = make_ticks(
+        interval=timedelta(seconds=interval_s),
+        concurrency_limit=one,
+        description="One tick for every running campaign, on a schedule.",
+        **options,
+    )
+    return [ticks, make_form(description="Start a campaign from a form.", **options)]

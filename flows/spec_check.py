@@ -1,0 +1,77 @@
+"""Everything that can be known wrong about a spec before anything is written or started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.cyclers import cycler_faults
+from orchestrator.domain.campaign_spec import CampaignSpec
+from orchestrator.domain.cycler import Cycler
+from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.spec_file import read_spec
+from orchestrator.features.metrics import known_metrics
+from orchestrator.representation.requests import representation_faults
+from orchestrator.safety.limits import capability_faults
+
+
+def check_file(path: Path) -> CampaignSpec:
+    """Read a spec and check it against everything installed: templates, metrics, cyclers and their limits.
+
+    Raises:
+        SpecError: with every fault, each with its line.
+    """
+    return read_spec(path, further=[_installed_faults])
+
+
+def check_spec(spec: CampaignSpec, cyclers: Iterable[Cycler]) -> None:
+    """Check a spec made in Python against the cyclers it is to run on.
+
+    Raises:
+        SpecError: with every fault.
+    """
+    cyclers = list(cyclers)
+    faults = _metric_faults(vars(spec), cyclers) + representation_faults(spec) + _limit_faults(spec, cyclers)
+    if faults:
+        raise SpecError(faults)
+
+
+def advice(spec: CampaignSpec) -> list[str]:
+    """What a scientist should know of a sound spec before it runs."""
+    notes = []
+    if spec.prognosis.stopping != "never" or spec.prognosis.predict_at_cycles:
+        notes.append("early prediction and stopping are not part of this version: every test runs to its end.")
+    missing = [o.metric for o in spec.objectives if o.threshold is None]
+    if missing and len(spec.objectives) > 1:
+        notes.append(
+            f"no threshold for {', '.join(missing)}: the reference point is inferred from the first results, then fixed."
+        )
+    if spec.experiment.cell.synthetic:
+        notes.append(f"the cell '{spec.experiment.cell.name}' is synthetic: results say nothing about real cells.")
+    return notes
+
+
+def _installed_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    cyclers, faults = cycler_faults(sections.get("cyclers", ()))
+    faults += _metric_faults(sections, cyclers)
+    try:
+        spec = CampaignSpec(**sections)
+    except (SpecError, TypeError):
+        return faults
+    return faults + representation_faults(spec) + _limit_faults(spec, cyclers)
+
+
+def _metric_faults(sections: Mapping[str, Any], cyclers: Iterable[Cycler]) -> list[Fault]:
+    produced = set(known_metrics()).union(*(cycler.capabilities.metrics for cycler in cyclers))
+    remedy = f"Known: {', '.join(sorted(produced))}; others through entry points of voltloop.metrics."
+    return [
+        Fault(f"{section}[{i}].metric", f"nothing produces the metric '{item.metric}'.", remedy)
+        for section in ("objectives", "constraints")
+        for i, item in enumerate(sections.get(section) or ())
+        if item.metric not in produced
+    ]
+
+
+def _limit_faults(spec: CampaignSpec, cyclers: Iterable[Cycler]) -> list[Fault]:
+    return [fault for cycler in cyclers for fault in capability_faults(spec, cycler.capabilities)]

@@ -1,0 +1,193 @@
+"""Campaign: ask, tell, choose. Frozen: every method returns new values; no loop, no store, no clock.
+
+campaign = Campaign(spec)
+candidates = campaign.propose(4)
+campaign = campaign.observe(candidates[0], {"cycle_life": Estimate(812, sem=30)})
+campaign.recommend()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.decision import ParetoFront, Preference, Recommendation, Tested, infer_reference_point, pareto_front, recommend
+from orchestrator.decision.preference import CONFIDENCE
+from orchestrator.domain.campaign_spec import CampaignSpec
+from orchestrator.domain.candidate import Candidate
+from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.objectives import Estimate
+from orchestrator.domain.trial import Trial, TrialStatus
+
+if TYPE_CHECKING:
+    from orchestrator.proposal.history import History, Proposal, Proposer
+
+# Results after which a reference point that no threshold gives is inferred, and then stays.
+RESULTS_FOR_REFERENCE = 4
+_FRUITLESS = (TrialStatus.FAILED, TrialStatus.ABORTED, TrialStatus.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign's spec and trials, asked and told.
+
+    Args:
+        spec: what may vary, what is wanted, what must never happen.
+        trials: as the store gives them; none for a fresh campaign.
+        reference_point: of the hypervolume, by metric; where no threshold gives it, it is inferred once and kept.
+    """
+
+    spec: CampaignSpec
+    trials: tuple[Trial, ...] = ()
+    reference_point: Mapping[str, float] | None = None
+
+    def propose(self, n: int = 1, pending: Sequence[Candidate] = ()) -> list[Candidate]:
+        """The next candidates to test, at most `n`.
+
+        Args:
+            n: how many are wanted.
+            pending: proposed and not yet observed; unfinished trials count without being named.
+
+        Raises:
+            NoSafeCandidateError: if nothing can be proposed that is safe with confidence.
+            SpecError: if a pending candidate is not of this space.
+        """
+        return [proposal.candidate for proposal in self.proposals(n, pending)]
+
+    def proposals(self, n: int = 1, pending: Sequence[Candidate] = ()) -> list[Proposal]:
+        """The next candidates with their origin, the belief about them and the dossier of the decision."""
+        if n < 0:
+            raise SpecError(Fault("n", f"must not be negative (got {n})."))
+        for candidate in pending:
+            self._check(candidate, "pending")
+        return self._proposer().propose(n, self._history(pending)) if n else []
+
+    def observe(self, candidate: Candidate, outcome: Mapping[str, Estimate]) -> Campaign:
+        """The campaign with a result more.
+
+        It completes the candidate's first trial in which it fills gaps or replaces predictions only: an unfinished trial, one
+        that lacks these metrics, one that so far was predicted. What was measured is never replaced: a further result is a
+        replicate, a trial of its own. Metrics that the campaign does not name are kept and not used.
+
+        Raises:
+            SpecError: if the candidate is not of this space, or the outcome holds no metric of the campaign.
+        """
+        candidate = self._check(candidate, "candidate")
+        _check_outcome(outcome, self.spec)
+        trial = self._trial_to_complete(candidate, outcome)
+        if trial is None:
+            return self._with(Trial(self._next_number, candidate, TrialStatus.COMPLETED, origin="told", outcome=dict(outcome)))
+        return self._with(replace(trial, status=TrialStatus.COMPLETED, outcome={**trial.outcome, **outcome}))
+
+    def fail(self, candidate: Candidate, reason: str) -> Campaign:
+        """The campaign with a failed test: the candidate's unfinished trial, or a new one. It is not proposed again."""
+        candidate = self._check(candidate, "candidate")
+        fresh = Trial(self._next_number, candidate, TrialStatus.PROPOSED, origin="told")
+        trial = next((t for t in self.trials if t.candidate == candidate and not t.status.ended), fresh)
+        return self._with(replace(trial, status=TrialStatus.FAILED, stopped_because=reason))
+
+    def predict(self, candidates: Sequence[Candidate]) -> list[dict[str, Estimate]]:
+        """What the surrogate believes of candidates; a metric without any result is left out.
+
+        Raises:
+            SpecError: if a candidate is not of this space.
+        """
+        return self._proposer().predict([self._check(c, "candidates") for c in candidates], self._history(()))
+
+    def front(self) -> ParetoFront:
+        """The non-dominated feasible trials, by measured values."""
+        outcomes = {t.number: t.outcome for t in self._ended}
+        return pareto_front(self.spec.objectives, self.spec.constraints, outcomes, self._reference_point())
+
+    def recommend(
+        self, preference: Preference | None = None, measured_only: bool = True, confidence: float = CONFIDENCE
+    ) -> Recommendation:
+        """Choose by a preference; without one the best posterior mean of one objective, the knee of several.
+
+        Args:
+            preference: `EpsilonConstraint` or `WeightedSum`.
+            measured_only: choose among measured trials; False (one objective) takes the best posterior mean, tested or not.
+            confidence: with which the campaign's constraints must hold.
+
+        Raises:
+            NoFeasibleChoiceError: if no trial keeps the constraints and the preference.
+        """
+        if not measured_only:
+            return self._untested_optimum(preference, confidence)
+        measured = [t for t in self._ended if t.measured]
+        posterior = self.predict([t.candidate for t in measured]) if measured else []
+        tested = [Tested(t.number, t.candidate, p, t.measured) for t, p in zip(measured, posterior, strict=True)]
+        return recommend(self.spec, tested, preference, confidence)
+
+    def _untested_optimum(self, preference: Preference | None, confidence: float) -> Recommendation:
+        from orchestrator.proposal.optimum import best_believed
+
+        if preference is not None or len(self.spec.objectives) != 1:
+            problem = "is for one objective and no preference."
+            raise SpecError(Fault("measured_only=False", problem, "State a preference among measured trials instead."))
+        candidate = best_believed(self._history(()), confidence)
+        expected = self.predict([candidate])[0]
+        goal = self.spec.objectives[0]
+        trial = next((t.number for t in self._ended if t.candidate == candidate and t.measured), None)
+        state = f"tested by trial {trial}" if trial else "not tested yet: test this next"
+        why = f"{candidate.describe(self.spec.space.units)} has the best expected {goal.metric} of all candidates ({state})."
+        return Recommendation(candidate, expected, f"{goal.goal} {goal.metric}", why, trial)
+
+    @property
+    def _ended(self) -> list[Trial]:
+        return [t for t in self.trials if t.status.ended and t.status is not TrialStatus.FAILED]
+
+    @property
+    def _next_number(self) -> int:
+        return max((t.number for t in self.trials), default=0) + 1
+
+    def _with(self, trial: Trial) -> Campaign:
+        others = tuple(t for t in self.trials if t.number != trial.number)
+        changed = replace(self, trials=tuple(sorted((*others, trial), key=lambda t: t.number)))
+        return changed.with_reference_point()
+
+    def with_reference_point(self) -> Campaign:
+        """The campaign with its reference point fixed, as soon as it can be."""
+        return replace(self, reference_point=self._reference_point())
+
+    def _trial_to_complete(self, candidate: Candidate, outcome: Mapping[str, Estimate]) -> Trial | None:
+        """The first trial of the candidate in which an outcome replaces nothing that was measured."""
+        same = (t for t in self.trials if t.candidate == candidate and t.status not in _FRUITLESS)
+        return next((t for t in same if all(m not in t.measured for m in outcome)), None)
+
+    def _reference_point(self) -> Mapping[str, float] | None:
+        if self.reference_point is not None:
+            return self.reference_point
+        outcomes = {t.number: t.outcome for t in self._ended}
+        fixed = all(o.threshold is not None for o in self.spec.objectives)
+        return infer_reference_point(self.spec.objectives, outcomes) if fixed or len(outcomes) >= RESULTS_FOR_REFERENCE else None
+
+    def _check(self, candidate: Candidate, where: str) -> Candidate:
+        problems = self.spec.space.violations(candidate)
+        if problems:
+            raise SpecError([Fault(where, f"{problem}.") for problem in problems])
+        return self.spec.space.complete(candidate)
+
+    def _history(self, pending: Sequence[Candidate]) -> History:
+        from orchestrator.proposal.history import read_history
+
+        return read_history(self.spec, self.trials, pending, self._reference_point())
+
+    def _proposer(self) -> Proposer:
+        from orchestrator.proposal.strategy import proposer_for
+
+        return proposer_for(self.spec)
+
+
+def _check_outcome(outcome: Mapping[str, object], spec: CampaignSpec) -> None:
+    known = f"Known: {', '.join(spec.metrics)}."
+    if not any(metric in spec.metrics for metric in outcome):
+        raise SpecError(Fault("outcome", f"holds no metric of the campaign (got {list(outcome)}).", known))
+    faults = [
+        Fault(f"outcome.{metric}", f"must be an Estimate (got {given!r}).", "Write Estimate(812, sem=30).")
+        for metric, given in outcome.items()
+        if not isinstance(given, Estimate)
+    ]
+    if faults:
+        raise SpecError(faults)

@@ -1,0 +1,45 @@
+"""The nouns of a battery lab: pure values with units, and the protocols that others implement."""
+
+from orchestrator.domain.campaign_spec import (
+    Approval,
+    Budget,
+    CampaignSpec,
+    Causal,
+    CyclerSpec,
+    Experiment,
+    Prognosis,
+)
+from orchestrator.domain.candidate import Candidate, CandidateTable
+from orchestrator.domain.cell_design import CellDesign
+from orchestrator.domain.clock import AcceleratedClock, Clock, SystemClock, VirtualClock
+from orchestrator.domain.cycler import Capabilities, Cycler, RunRef, RunRequest, RunState, RunStatus
+from orchestrator.domain.errors import Fault, SpecError, UnsafeProtocolError, VoltloopError
+from orchestrator.domain.objectives import Estimate, Objective, OutcomeConstraint
+from orchestrator.domain.protocol import (
+    ConstantCurrent,
+    ConstantVoltage,
+    Impedance,
+    Loop,
+    Protocol,
+    Rest,
+    SafetyLimits,
+)
+from orchestrator.domain.recording import Recording
+from orchestrator.domain.search_space import (
+    ChoiceParameter,
+    DerivedParameter,
+    IntegerParameter,
+    LinearConstraint,
+    RangeParameter,
+    SearchSpace,
+)
+from orchestrator.domain.trial import Trial, TrialStatus
+
+__all__ = [
+    "AcceleratedClock", "Approval", "Budget", "CampaignSpec", "Candidate", "CandidateTable", "Capabilities", "Causal",
+    "CellDesign", "ChoiceParameter", "Clock", "ConstantCurrent", "ConstantVoltage", "Cycler", "CyclerSpec",
+    "DerivedParameter", "Estimate", "Experiment", "Fault", "Impedance", "IntegerParameter", "LinearConstraint", "Loop",
+    "Objective", "OutcomeConstraint", "Prognosis", "Protocol", "RangeParameter", "Recording", "Rest", "RunRef",
+    "RunRequest", "RunState", "RunStatus", "SafetyLimits", "SearchSpace", "SpecError", "SystemClock", "Trial",
+    "TrialStatus", "UnsafeProtocolError", "VirtualClock", "VoltloopError",
+]  # fmt: skip

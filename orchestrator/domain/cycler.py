@@ -1,0 +1,225 @@
+"""What the lab asks of a cycler: the request it sends, the answers it gets, and the protocol every adapter keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.domain.candidate import Candidate
+from orchestrator.domain.cell_design import CellDesign
+from orchestrator.domain.clock import Clock
+from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.objectives import Estimate
+from orchestrator.domain.protocol import Loop
+from orchestrator.domain.protocol import Protocol as CyclingProtocol
+from orchestrator.domain.recording import Recording
+from orchestrator.domain.value import content_hash, to_plain, value
+
+
+@value
+class RunRequest:
+    """One test of one cell on one channel.
+
+    Attributes:
+        key: the idempotency key; a cycler starts at most one physical test per key, ever.
+        protocol: the steps of one ageing cycle, with the safety limits the cycler itself must enforce.
+        max_cycles: the test ends after this many cycles, or when the capacity of a cycle falls below
+            `end_of_life` times the nominal capacity of `cell`.
+        checkup_every_cycles: a full recording of one cycle is wanted at least this often.
+        checkup: the steps of a check-up; None records the ageing cycle itself.
+        ambient_temperature_degC: what the chamber is set to.
+    """
+
+    key: str
+    channel: str
+    candidate: Candidate
+    cell: CellDesign
+    protocol: CyclingProtocol
+    max_cycles: int
+    end_of_life: float = 0.8
+    checkup_every_cycles: int = 50
+    checkup: CyclingProtocol | None = None
+    ambient_temperature_degC: float = 25.0
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault(name, f"must be at least 1 (got {getattr(self, name)}).")
+            for name in ("max_cycles", "checkup_every_cycles")
+            if getattr(self, name) < 1
+        ]
+        if not self.key:
+            faults.append(Fault("key", "is empty."))
+        if faults:
+            raise SpecError(faults)
+
+    @property
+    def end_of_life_Ah(self) -> float:
+        """The capacity below which the test ends."""
+        return self.end_of_life * self.cell.nominal_capacity_Ah
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """Hash of what is done to the cell: everything but the key and the channel."""
+        plain = {k: v for k, v in to_plain(self).items() if k not in ("key", "channel")}
+        return content_hash(plain)
+
+    def program(self) -> CyclingProtocol:
+        """The whole test as one protocol of loops, for cyclers that take a program."""
+        cycle, every = self.protocol.steps, self.checkup_every_cycles
+        if self.checkup is None or every >= self.max_cycles:
+            return CyclingProtocol((Loop(cycle, self.max_cycles),), self.protocol.limits)
+        block = Loop((Loop(cycle, every), *self.checkup.steps), self.max_cycles // every)
+        rest = self.max_cycles % every
+        return CyclingProtocol((block, *((Loop(cycle, rest),) if rest else ())), self.protocol.limits)
+
+
+class RunState(StrEnum):
+    """What a cycler says of a run."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the channel is free of it."""
+        return self in (RunState.FINISHED, RunState.STOPPED, RunState.FAILED)
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """A cycler's own handle of a run; it travels as text in the store."""
+
+    cycler: str
+    key: str
+    channel: str
+    native_id: str
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a cycler says of a run now.
+
+    Attributes:
+        reason: why it ended or failed, in words a scientist understands.
+        safety: True if a safety limit ended it.
+        cycles: cycles finished so far.
+        ended_h: lab time at which it ended, hours; None while it runs.
+        results: estimates the cycler reports itself.
+    """
+
+    state: RunState
+    reason: str | None = None
+    safety: bool = False
+    cycles: int = 0
+    started_h: float | None = None
+    ended_h: float | None = None
+    results: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a cycler can do.
+
+    Attributes:
+        channels: names of its channels.
+        limits: the fields of `SafetyLimits` that it enforces itself.
+        searchable: whether `find(key)` is reliable; if not, an unanswered submission needs a person.
+        metrics: metrics that it reports itself (`RunStatus.results`).
+        synthetic: its numbers come from a model.
+        poll_s: how often, in lab seconds, asking makes sense.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    limits: frozenset[str] = frozenset()
+    searchable: bool = True
+    metrics: frozenset[str] = frozenset()
+    synthetic: bool = False
+    poll_s: float = 60.0
+
+
+@runtime_checkable
+class Cycler(Protocol):
+    """A thing with channels that runs protocols.
+
+    Every method may raise `CyclerUnreachableError`: then the answer is unknown, not no.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; cheap, no connection needed."""
+        ...
+
+    def submit(self, request: RunRequest) -> RunRef:
+        """Start a test; a second call with the same key starts nothing and returns the first one's reference.
+
+        Raises:
+            RequestRefusedError: it cannot run this request; nothing was started.
+        """
+        ...
+
+    def find(self, key: str) -> RunRef | None:
+        """The run submitted under a key, or None if there never was one."""
+        ...
+
+    def status(self, ref: RunRef) -> RunStatus:
+        """What the run is doing; `RunState.UNKNOWN` for a reference that it does not know."""
+        ...
+
+    def read(self, ref: RunRef, cursor: str | None = None) -> tuple[dict[str, NDArray[Any]], str | None]:
+        """Rows recorded since `cursor` (None: from the start) and the cursor after them; `{}` when there are none.
+
+        Reading is repeatable: the same cursor gives the same rows again, and more once there are more.
+        """
+        ...
+
+    def stop(self, ref: RunRef, reason: str) -> None:
+        """Ask for the run to end; repeating is harmless. `status` tells when it has ended."""
+        ...
+
+    def emergency_stop(self, channel: str | None = None) -> None:
+        """Make a channel, or all, safe now."""
+        ...
+
+
+@runtime_checkable
+class LabBound(Protocol):
+    """A cycler that lives inside the lab (a simulation): the lab gives it its clock and a folder of its own."""
+
+    def bind(self, clock: Clock, folder: Path) -> None:
+        """Use this clock and keep state in this folder, unless the constructor was given others."""
+        ...
+
+
+@runtime_checkable
+class VirtualTimeCycler(Protocol):
+    """A cycler that can say when its next run ends, so that virtual time need not pass second by second."""
+
+    def next_end_h(self) -> float | None:
+        """Lab time, hours, at which the next of its running tests ends; None if nothing runs. May compute for a while."""
+        ...
+
+
+@runtime_checkable
+class KnowsTruth(Protocol):
+    """A cycler whose cells are models: it can tell what a perfect instrument would have measured."""
+
+    def truth(self, ref: RunRef) -> Recording:
+        """The run's recording without measurement noise. For counting and benchmarks, never for learning."""
+        ...
+
+
+def join_columns(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Join successive answers of `read`."""
+    filled = [part for part in parts if part]
+    return {name: np.concatenate([part[name] for part in filled]) for name in filled[0]} if filled else {}

@@ -1,0 +1,97 @@
+"""What a cycler measured: time series under Battery Data Format names, and figures it reported by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.objectives import Estimate
+
+# Machine-readable names of the Battery Data Format with their numpy kinds; `cycle_count` numbers cycles from 1.
+BDF_COLUMNS: dict[str, str] = {
+    "test_time_second": "f",
+    "voltage_volt": "f",
+    "current_ampere": "f",
+    "unix_time_second": "f",
+    "cycle_count": "i",
+    "step_count": "i",
+    "step_index": "i",
+    "ambient_temperature_celsius": "f",
+    "surface_temperature_celsius": "f",
+    "charging_capacity_ah": "f",
+    "discharging_capacity_ah": "f",
+    "step_capacity_ah": "f",
+    "charging_energy_wh": "f",
+    "discharging_energy_wh": "f",
+    "internal_resistance_ohm": "f",
+}
+REQUIRED = ("test_time_second", "voltage_volt", "current_ampere")
+Columns = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The record of one run.
+
+    Attributes:
+        columns: arrays of equal length (n,), in the units their names say; current is positive when charging. Cycles
+            may be missing between check-ups: `cycle_count` says which were recorded.
+        nominal_capacity_Ah: what C-rates and `end_of_life` refer to.
+        end_of_life: share of the nominal capacity at which the cell counts as dead.
+        results: estimates reported by the cycler itself (replay, manual entry); they go before computed metrics.
+        complete: False while the test runs or when it was cut short: what was not reached is censored, not zero.
+        synthetic: the numbers come from a model.
+    """
+
+    columns: Columns = field(default_factory=dict)
+    nominal_capacity_Ah: float | None = None
+    end_of_life: float = 0.8
+    results: Mapping[str, Estimate] = field(default_factory=dict)
+    complete: bool = True
+    synthetic: bool = False
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        faults = column_faults(self.columns)
+        if faults:
+            raise SpecError(faults)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """One column as float64, shape (n,).
+
+        Raises:
+            SpecError: if the recording does not have it.
+        """
+        if name not in self.columns:
+            raise SpecError(Fault(name, "is not in this recording.", f"It has: {', '.join(self.columns) or 'no time series'}."))
+        return np.asarray(self.columns[name], dtype=np.float64)
+
+
+def column_faults(columns: Columns) -> list[Fault]:
+    """Why columns are not a recording: unknown or missing names, unequal lengths."""
+    if not columns:
+        return []
+    faults = [Fault(name, "is missing from the time series.") for name in REQUIRED if name not in columns]
+    faults += [
+        Fault(n, "is not a Battery Data Format name.", f"Known: {', '.join(BDF_COLUMNS)}.")
+        for n in columns
+        if n not in BDF_COLUMNS
+    ]
+    lengths = {name: len(array) for name, array in columns.items()}
+    if len(set(lengths.values())) > 1:
+        faults.append(Fault("", f"columns differ in length: {lengths}."))
+    return faults
+
+
+def concatenate(parts: list[Columns]) -> Columns:
+    """Join pieces of one time series, in order; all must have the same columns."""
+    if not parts:
+        return {}
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}

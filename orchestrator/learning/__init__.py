@@ -1,0 +1,1 @@
+"""What every fitted thing shares: seeding."""

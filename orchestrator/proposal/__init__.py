@@ -1,0 +1,1 @@
+"""Past trials -> next candidates."""

@@ -1,0 +1,287 @@
+"""Proposals through Ax: its search space, its trials, its generators; our model plugged in. The only door to Ax.
+
+The Ax experiment is rebuilt from the history at every proposal, with one bulk attach: it is a cache, never the record.
+The first candidates come from Ax's Sobol generator; then from modular BoTorch, which takes noisy expected improvement
+(qLogNEI) for one objective and noisy expected hypervolume improvement (qLogNEHVI) for several. Ax treats outcome
+constraints as a weight, not as a wall: what must never happen belongs to the safe proposer.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from ax.adapter.registry import Generators
+from ax.core.arm import Arm
+from ax.core.data import Data, DataRow
+from ax.core.experiment import Experiment
+from ax.core.metric import Metric
+from ax.core.objective import Objective as AxObjective
+from ax.core.observation import ObservationFeatures
+from ax.core.optimization_config import MultiObjectiveOptimizationConfig, OptimizationConfig
+from ax.core.outcome_constraint import OutcomeConstraint as AxConstraint
+from ax.core.parameter import ChoiceParameter as AxChoice
+from ax.core.parameter import ParameterType
+from ax.core.parameter import RangeParameter as AxRange
+from ax.core.parameter_constraint import ParameterConstraint
+from ax.core.search_space import SearchSpace as AxSpace
+from ax.exceptions.core import AxError
+from ax.generators.torch.botorch_modular.surrogate import ModelConfig, SurrogateSpec
+from botorch.models import SingleTaskGP
+from botorch.models.transforms.input import InputTransform
+from botorch.models.transforms.outcome import OutcomeTransform
+from gpytorch.constraints import GreaterThan
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
+from gpytorch.priors import LogNormalPrior
+from torch import Tensor
+from torch.nn import Module
+
+import orchestrator.proposal.botorch_model  # noqa: F401 - BoTorch never compiles its kernel
+from orchestrator.domain import (
+    CampaignSpec,
+    Candidate,
+    ChoiceParameter,
+    Estimate,
+    IntegerParameter,
+    RangeParameter,
+    SearchSpace,
+)
+from orchestrator.learning.seeding import reproducible
+from orchestrator.proposal.beliefs import fit_beliefs
+from orchestrator.proposal.dossier import proposals_of
+from orchestrator.proposal.history import History, Point, Proposal
+from orchestrator.proposal.sobol import sobol_candidates
+from orchestrator.proposal.space_encoding import SpaceEncoding
+
+SMALLEST_DESIGN = 5
+_LEAST_NOISE = 1e-6
+# A tenth of Ax's own search effort: with linear constraints its default takes half a minute for a batch of four.
+_SEARCH = {"optimizer_kwargs": {"num_restarts": 4, "raw_samples": 128, "options": {"maxiter": 40}}}
+
+
+class KnownNoiseGP(SingleTaskGP):
+    """Ax's default model, with one more noise variance, learned: what differs from cell to cell beyond the stated errors."""
+
+    def __init__(
+        self,
+        train_X: Tensor,
+        train_Y: Tensor,
+        train_Yvar: Tensor | None = None,
+        covar_module: Module | None = None,
+        outcome_transform: OutcomeTransform | None = None,
+        input_transform: InputTransform | None = None,
+    ) -> None:
+        stated = None if train_Yvar is None else train_Yvar.clamp_min(_LEAST_NOISE)
+        super().__init__(
+            train_X,
+            train_Y,
+            stated,
+            covar_module=covar_module,
+            outcome_transform=outcome_transform,
+            input_transform=input_transform,
+        )
+        if stated is not None:
+            noise = stated_noise(self)
+            likelihood = FixedNoiseGaussianLikelihood(noise, learn_additional_noise=True, batch_shape=self._aug_batch_shape)
+            spread = likelihood.second_noise_covar
+            spread.register_constraint("raw_noise", GreaterThan(_LEAST_NOISE, initial_value=1e-2))
+            spread.register_prior("noise_prior", LogNormalPrior(-4.0, 1.0), "noise")
+            self.likelihood = likelihood.to(train_X)
+
+
+def stated_noise(model: SingleTaskGP) -> Tensor:
+    """The known noise variances of a model, after its own transforms."""
+    likelihood: Any = model.likelihood
+    return likelihood.noise_covar.noise
+
+
+class AxProposer:
+    """Generates through Ax in a continuous or mixed search space."""
+
+    def __init__(self, spec: CampaignSpec) -> None:
+        if not isinstance(spec.space, SearchSpace):
+            raise TypeError("Ax proposes in a search space; a table has a proposer of its own")
+        self.space = spec.space
+        self.encoding = SpaceEncoding(spec.space)
+
+    def propose(self, n: int, history: History) -> list[Proposal]:
+        """The n candidates to test next: a Sobol design first, then what BoTorch finds."""
+        missing = self._design(history) - len(history.points)
+        first = self._sobol(min(n, missing) if history.complete else n, history) if missing > 0 or not history.complete else []
+        rest = n - len(first)
+        return [*first, *(self._informed(rest, history, first) if rest else [])]
+
+    def predict(self, candidates: Sequence[Candidate], history: History) -> list[dict[str, Estimate]]:
+        """The belief about candidates; a metric without any estimate is left out."""
+        return fit_beliefs(history, self.encoding).predict(self.encoding.encode(list(candidates)))
+
+    def _design(self, history: History) -> int:
+        wanted = max(SMALLEST_DESIGN, 2 * len(self.space.free))
+        return min(wanted, max(1, history.spec.budget.trials // 2))
+
+    def _sobol(self, n: int, history: History) -> list[Proposal]:
+        with reproducible(history.spec.seed), _quiet():
+            experiment = ax_experiment(history, self.space)
+            generator = Generators.SOBOL(experiment=experiment, seed=history.spec.seed, init_position=len(history.points))
+            try:
+                found = self._candidates(generator.gen(n=n).arms)
+            except AxError:  # constraints that leave almost nothing of the box: rejection finds no point
+                found = sobol_candidates(self.space, n, history.seed("design"))
+        return proposals_of([(c, "first design: spread evenly over the space") for c in found], "Sobol", "ax", history)
+
+    def _informed(self, n: int, history: History, first: Sequence[Proposal]) -> list[Proposal]:
+        waiting = [*(p.candidate for p in history.pending), *(p.candidate for p in first)]
+        pending = [ObservationFeatures(parameters=_parameters(c, self.space)) for c in waiting]
+        with reproducible(history.seed("ax")), _quiet():
+            experiment = ax_experiment(history, self.space)
+            generator = Generators.BOTORCH_MODULAR(
+                experiment=experiment, data=experiment.lookup_data(), surrogate_spec=_surrogate()
+            )
+            wanted, waiting_for = n, dict.fromkeys(history.spec.metrics, pending) if pending else None
+            for _ in range(3):
+                run = generator.gen(n=wanted, pending_observations=waiting_for, model_gen_options=_SEARCH)
+                found = [c for c in self._candidates(run.arms) if c not in history.failed]
+                if len(found) >= n:
+                    break
+                wanted += n
+        chosen = [(c, "promises the largest improvement over what has been tested") for c in found[:n]]
+        details = [{"generator": run._generator_key or Generators.BOTORCH_MODULAR.value} for _ in chosen]  # noqa: SLF001
+        return proposals_of(chosen, "BoTorch", "ax", history, fit_beliefs(history, self.encoding), details)
+
+    def _candidates(self, arms: Sequence[Arm]) -> list[Candidate]:
+        return [self.space.complete(Candidate(self._inside(arm.parameters))) for arm in arms]
+
+    def _inside(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Ax's numbers as plain ones, rounding at the bounds undone."""
+        plain: dict[str, Any] = {}
+        for parameter in self.space.free:
+            given = parameters[parameter.name]
+            if isinstance(parameter, RangeParameter):
+                given = float(min(max(given, parameter.lower), parameter.upper))
+            plain[parameter.name] = given
+        return plain
+
+
+def _surrogate() -> SurrogateSpec:
+    return SurrogateSpec(model_configs=[ModelConfig(botorch_model_class=KnownNoiseGP)])
+
+
+def ax_space(space: SearchSpace) -> AxSpace:
+    """The search space as Ax states it; derived parameters are replaced in the constraints."""
+    constraints = [
+        ParameterConstraint(inequality=" + ".join(f"{c!r}*{n}" for n, c in form.coefficients.items()) + f" <= {-form.constant!r}")
+        for form in space.inequalities
+    ]
+    return AxSpace(parameters=[_ax_parameter(p) for p in space.free], parameter_constraints=constraints)
+
+
+def _ax_parameter(parameter: RangeParameter | IntegerParameter | ChoiceParameter) -> Any:
+    if isinstance(parameter, ChoiceParameter):
+        kind = ParameterType.STRING if isinstance(parameter.values[0], str) else ParameterType.FLOAT
+        values = [v if isinstance(v, str) else float(v) for v in parameter.values]
+        return AxChoice(parameter.name, kind, values, is_ordered=parameter.ordered, sort_values=parameter.ordered)
+    kind = ParameterType.INT if isinstance(parameter, IntegerParameter) else ParameterType.FLOAT
+    log = isinstance(parameter, RangeParameter) and parameter.log
+    return AxRange(parameter.name, kind, parameter.lower, parameter.upper, log_scale=log)
+
+
+def ax_experiment(history: History, space: SearchSpace) -> Experiment:
+    """The history as an Ax experiment: every observed point an arm, all estimates in one `Data`.
+
+    Replicates of a candidate go into batches of their own: within one Ax trial an arm counts once.
+    """
+    metrics = [Metric(name) for name in history.spec.metrics]
+    config = _optimization_config(history)
+    experiment = Experiment(ax_space(space), name=history.spec.name, optimization_config=config, tracking_metrics=metrics)
+    observed = [p for p in history.points if any(m in p.outcome for m in history.spec.metrics)]
+    rows: list[DataRow] = []
+    for batch in _batches(observed):
+        trial = experiment.new_batch_trial()
+        for point in batch:
+            trial.add_arm(Arm(_parameters(point.candidate, space)))
+        trial.mark_running(no_runner_required=True)
+        rows += [row for point, arm in zip(batch, trial.arms, strict=True) for row in _rows(point, arm, trial.index, history)]
+        trial.mark_completed()
+    if rows:
+        experiment.attach_data(Data(data_rows=rows))
+    return experiment
+
+
+def _batches(points: Sequence[Point]) -> list[list[Point]]:
+    """Points split so that no candidate stands twice in one batch."""
+    batches: list[dict[Candidate, Point]] = []
+    for point in points:
+        free = next((batch for batch in batches if point.candidate not in batch), None)
+        if free is None:
+            batches.append({point.candidate: point})
+        else:
+            free[point.candidate] = point
+    return [list(batch.values()) for batch in batches]
+
+
+def _rows(point: Point, arm: Arm, trial: int, history: History) -> Iterator[DataRow]:
+    for metric in history.spec.metrics:
+        if metric in point.outcome:
+            estimate = point.outcome[metric]
+            yield DataRow(
+                trial_index=trial,
+                arm_name=arm.name,
+                metric_name=metric,
+                metric_signature=metric,
+                mean=estimate.mean,
+                se=estimate.sem,
+            )
+
+
+def _optimization_config(history: History) -> OptimizationConfig:
+    spec = history.spec
+    terms = [o.metric if o.maximize else f"-{o.metric}" for o in spec.objectives]
+    constraints = [
+        _ax_constraint(c.metric, sign, bound)
+        for c in spec.constraints
+        for sign, bound in ((">=", c.lower), ("<=", c.upper))
+        if bound is not None
+    ]
+    objective = AxObjective(expression=", ".join(terms), metric_name_to_signature={o.metric: o.metric for o in spec.objectives})
+    if len(spec.objectives) == 1:
+        return OptimizationConfig(objective, constraints)
+    point = history.reference_point or {}
+    thresholds = [
+        _ax_constraint(o.metric, ">=" if o.maximize else "<=", point[o.metric]) for o in spec.objectives if o.metric in point
+    ]
+    return MultiObjectiveOptimizationConfig(objective, constraints, thresholds)
+
+
+def _ax_constraint(metric: str, sign: str, bound: float) -> AxConstraint:
+    return AxConstraint(f"{metric} {sign} {bound!r}", metric_name_to_signature={metric: metric}, relative=False)
+
+
+def _parameters(candidate: Candidate, space: SearchSpace) -> dict[str, Any]:
+    """A candidate's free parameters as Ax wants them."""
+    given: dict[str, Any] = {}
+    for parameter in space.free:
+        value = candidate.parameters[parameter.name]
+        if isinstance(parameter, IntegerParameter):
+            value = int(value)
+        elif not isinstance(value, str):
+            value = float(value)
+        given[parameter.name] = value
+    return given
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ax speaks of deprecations and duplicate arms to its developers; none of it concerns a scientist."""
+    logger = logging.getLogger("ax")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

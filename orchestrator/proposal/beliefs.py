@@ -1,0 +1,86 @@
+"""What is believed of every metric of a campaign: a surrogate each, fitted to one history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.domain import Candidate, Estimate
+from orchestrator.proposal.history import History, Point
+from orchestrator.proposal.marginal_likelihood import Prior
+from orchestrator.proposal.surrogate import Readings, Surrogate, fit_surrogate
+
+Matrix = NDArray[np.float64]
+
+
+class Encoding(Protocol):
+    """Candidates as a kernel reads them."""
+
+    @property
+    def dimension(self) -> int:
+        """The number d of columns."""
+        ...
+
+    def encode(self, candidates: Sequence[Candidate]) -> Matrix:
+        """Points of shape (n, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """A surrogate by metric, for the metrics that have at least one estimate.
+
+    Attributes:
+        encoding: how candidates were read.
+        surrogates: by metric.
+        units: by metric, as the estimates stated them.
+    """
+
+    encoding: Encoding
+    surrogates: Mapping[str, Surrogate]
+    units: Mapping[str, str | None]
+
+    def predict(self, X: Matrix) -> list[dict[str, Estimate]]:
+        """The belief at points of shape (n, d): the response of the candidate, not of one cell; `sem` is its sd."""
+        columns = {m: s.posterior(X) for m, s in self.surrogates.items()}
+        return [
+            {m: Estimate(float(mean[i]), float(sd[i]), "predicted", self.units[m]) for m, (mean, sd) in columns.items()}
+            for i in range(len(X))
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """The fitted values as JSON-ready data."""
+        return {
+            metric: {
+                "readings": len(surrogate.readings.mean),
+                "lengthscales": [round(float(x), 4) for x in surrogate.hyperparameters.lengthscales],
+                "spread_between_cells": float(f"{surrogate.spread:.4g}"),
+            }
+            for metric, surrogate in self.surrogates.items()
+        }
+
+
+def fit_beliefs(history: History, encoding: Encoding, prior: Prior | None = None) -> Beliefs:
+    """Fit every metric of the campaign that has an estimate."""
+    metrics = [m for m in history.spec.metrics if history.observed(m)]
+    surrogates = {m: fit_surrogate(readings(history, encoding, m), prior) for m in metrics}
+    return Beliefs(encoding, surrogates, {m: _unit(history, m) for m in metrics})
+
+
+def readings(history: History, encoding: Encoding, metric: str) -> Readings:
+    """A metric's estimates at the points that have one; replicates are rows of their own."""
+    points = history.observed(metric)
+    return Readings.of(encoding.encode([p.candidate for p in points]), [p.outcome[metric] for p in points])
+
+
+def tested_points(history: History) -> list[Point]:
+    """The points that count as tried: they have an estimate, or are about to."""
+    return [p for p in history.points if p.outcome or p.pending]
+
+
+def _unit(history: History, metric: str) -> str | None:
+    return next((p.outcome[metric].unit for p in history.observed(metric) if p.outcome[metric].unit), None)

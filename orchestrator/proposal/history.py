@@ -1,0 +1,150 @@
+"""What a proposer is told and what it answers: one frozen history in, proposals out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate, Trial, TrialStatus
+from orchestrator.learning.seeding import derive_seed
+
+_FRUITLESS = (TrialStatus.FAILED, TrialStatus.ABORTED, TrialStatus.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A candidate that was proposed: what is known of it, and whether more will come.
+
+    Attributes:
+        candidate: with derived parameters computed; a table's row by its id.
+        outcome: the latest estimate by metric, as far as it goes: a running, stopped or failed test may have some.
+        pending: whether the test has not ended.
+        failed: whether it ended without a result that it should have had.
+        number: the trial's number; None for a pending candidate that is no trial yet.
+    """
+
+    candidate: Candidate
+    outcome: Mapping[str, Estimate] = field(default_factory=dict)
+    pending: bool = False
+    failed: bool = False
+    number: int | None = None
+
+    def awaits(self, metrics: Iterable[str]) -> bool:
+        """Whether the test runs and some of the metrics have no estimate yet."""
+        return self.pending and any(m not in self.outcome for m in metrics)
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything a proposal rests on, read once.
+
+    Attributes:
+        spec: the campaign.
+        points: every trial by number, cancelled ones as failed; then candidates pending outside the campaign.
+        reference_point: of the hypervolume, by metric; None while it is not fixed.
+    """
+
+    spec: CampaignSpec
+    points: tuple[Point, ...] = ()
+    reference_point: Mapping[str, float] | None = None
+
+    def observed(self, metric: str) -> list[Point]:
+        """The points with an estimate of a metric."""
+        return [p for p in self.points if metric in p.outcome]
+
+    @cached_property
+    def pending(self) -> tuple[Point, ...]:
+        """The points whose tests will still tell something about an objective or a constraint."""
+        return tuple(p for p in self.points if p.awaits(self.spec.metrics))
+
+    @cached_property
+    def failed(self) -> frozenset[Candidate]:
+        """Candidates that failed and never gave a result: they are not proposed again."""
+        fruitful = {p.candidate for p in self.points if not p.failed and p.outcome}
+        return frozenset(p.candidate for p in self.points if p.failed) - fruitful
+
+    @property
+    def complete(self) -> bool:
+        """Whether every metric has at least one estimate, so that there is something to learn from."""
+        return all(any(m in p.outcome for p in self.points) for m in self.spec.metrics)
+
+    def seed(self, purpose: str) -> int:
+        """A seed that moves on with every point and every new estimate."""
+        estimates = sum(len(p.outcome) for p in self.points)
+        return derive_seed(self.spec.seed, purpose, len(self.points), estimates)
+
+    def basis(self) -> dict[str, Any]:
+        """What was known, for the record: trials by number, split by what they gave."""
+        metrics = self.spec.metrics
+        numbered = [p for p in self.points if p.number is not None]
+        return {
+            "observed": {m: [p.number for p in numbered if m in p.outcome] for m in metrics},
+            "pending": [p.number for p in numbered if p.awaits(metrics)],
+            "failed": [p.number for p in numbered if p.failed],
+        }
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate to test next, and why.
+
+    Attributes:
+        candidate: inside the space or table, derived parameters computed.
+        origin: which generator made it (`safe_seed`, `Sobol`, `BoTorch` ...).
+        expected: the surrogate's belief by metric; empty while nothing is known.
+        why: one sentence for a person.
+        decision: what was known and how it was weighed, as JSON-ready data.
+    """
+
+    candidate: Candidate
+    origin: str
+    expected: dict[str, Estimate]
+    why: str
+    decision: dict[str, Any]
+
+
+class Proposer(Protocol):
+    """Anything that turns a history into proposals."""
+
+    def propose(self, n: int, history: History) -> list[Proposal]:
+        """At most `n` candidates to test next; fewer where waiting is the sound answer."""
+        ...
+
+    def predict(self, candidates: Sequence[Candidate], history: History) -> list[dict[str, Estimate]]:
+        """The belief about each candidate by metric; a metric that was never observed is left out."""
+        ...
+
+
+def read_history(
+    spec: CampaignSpec,
+    trials: Sequence[Trial],
+    pending: Sequence[Candidate] = (),
+    reference_point: Mapping[str, float] | None = None,
+) -> History:
+    """The history of a campaign's trials.
+
+    A candidate in `pending` that is already an unfinished trial is counted once. A trial of an earlier version of the
+    spec whose candidate the present space cannot place (another set of parameters, a row taken out) teaches nothing.
+    """
+    known = [t for t in trials if _placed(t.candidate, spec)]
+    points = [_point(trial) for trial in known]
+    running = [p.candidate for p in points if p.pending]
+    for candidate in pending:
+        completed = spec.space.complete(candidate)
+        if completed in running:
+            running.remove(completed)
+        else:
+            points.append(Point(completed, pending=True))
+    return History(spec, tuple(points), reference_point)
+
+
+def _placed(candidate: Candidate, spec: CampaignSpec) -> bool:
+    if isinstance(spec.space, CandidateTable):
+        return spec.space.row_of(candidate) is not None
+    return all(name in candidate.parameters for name in spec.space.names)
+
+
+def _point(trial: Trial) -> Point:
+    return Point(trial.candidate, trial.outcome, not trial.status.ended, trial.status in _FRUITLESS, trial.number)

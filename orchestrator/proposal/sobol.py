@@ -1,0 +1,49 @@
+"""Feasible quasi-random points of a search space: first designs, baselines, and the pool that acquisitions search.
+
+Sobol points (Sobol' 1967, scrambled as Owen 1998) cover a space more evenly than random ones. Linear constraints are kept
+by rejection; where they leave almost nothing of the box, a random walk inside them (hit-and-run, Smith 1984) takes over.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from orchestrator.domain import Candidate, SearchSpace
+from orchestrator.learning.seeding import derive_seed
+from orchestrator.proposal.narrow_space import walk
+from orchestrator.proposal.space_encoding import SpaceEncoding
+
+Matrix = NDArray[np.float64]
+
+_FIRST_BLOCK, _LARGEST_BLOCK, _MAX_DRAWS = 64, 4096, 2**17
+
+
+def sobol_candidates(space: SearchSpace, n: int, seed: int, skip: int = 0) -> list[Candidate]:
+    """The first `n` feasible points of the space's Sobol sequence after `skip` of them.
+
+    Args:
+        space: with or without linear constraints.
+        n: how many.
+        seed: of the scrambling; the same seed gives the same sequence.
+        skip: feasible points already used.
+
+    Returns:
+        Candidates with derived parameters computed. In a space of few distinct points some may repeat.
+    """
+    encoding = SpaceEncoding(space)
+    return [encoding.candidate(row) for row in sobol_values(encoding, n + skip, seed)[skip:]]
+
+
+def sobol_values(encoding: SpaceEncoding, n: int, seed: int) -> Matrix:
+    """The first `n` feasible points of the sequence, as values of shape (n, p)."""
+    engine = qmc.Sobol(encoding.latent, scramble=True, rng=np.random.default_rng(derive_seed(seed, "sobol")))
+    kept, found, drawn, block = [], 0, 0, _FIRST_BLOCK
+    while found < n and drawn < _MAX_DRAWS:
+        V = encoding.values_from_latent(engine.random(block))
+        V = V[encoding.feasible(V)]
+        kept.append(V)
+        found, drawn, block = found + len(V), drawn + block, min(2 * block, _LARGEST_BLOCK)
+    V = np.vstack(kept)[:n]
+    return V if len(V) == n else np.vstack([V, walk(encoding, n - len(V), derive_seed(seed, "walk"))])

@@ -1,0 +1,41 @@
+"""Which proposer works for a campaign: the spec's own choice, or the one that fits what the spec asks for."""
+
+from __future__ import annotations
+
+from orchestrator.domain import CampaignSpec, CandidateTable, SpecError
+from orchestrator.proposal.history import Proposer
+
+
+def proposer_for(spec: CampaignSpec) -> Proposer:
+    """The proposer of a campaign.
+
+    `auto` takes the safe proposer where a constraint is safe, the table proposer for a finite list, and Ax for
+    everything else. Each is imported when it is needed: Ax takes seconds.
+
+    Raises:
+        SpecError: if the strategy cannot serve the spec.
+    """
+    strategy = spec.strategy if spec.strategy != "auto" else _fitting(spec)
+    if strategy == "safe":
+        from orchestrator.proposal.safe_proposer import SafeProposer
+
+        return SafeProposer(spec)
+    if strategy == "expected_improvement":
+        from orchestrator.proposal.improvement_proposer import ImprovementProposer
+
+        return ImprovementProposer(spec)
+    if isinstance(spec.space, CandidateTable):
+        from orchestrator.proposal.table_proposer import TableProposer
+
+        return TableProposer(spec.space)
+    if strategy == "table":
+        raise SpecError("strategy 'table' needs a finite list of candidates.")
+    from orchestrator.proposal.ax_proposer import AxProposer
+
+    return AxProposer(spec)
+
+
+def _fitting(spec: CampaignSpec) -> str:
+    if spec.safe_constraints:
+        return "safe"
+    return "table" if isinstance(spec.space, CandidateTable) else "ax"

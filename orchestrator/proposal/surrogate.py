@@ -1,0 +1,125 @@
+"""The surrogate: a Gaussian process per metric over candidates, with known noise and a learned spread between cells.
+
+Hyperparameters come from `marginal_likelihood`. The posterior is plain linear algebra in float64; the same belief is at hand
+as a BoTorch model, for acquisitions that want one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+
+from orchestrator.domain import Estimate
+from orchestrator.proposal.marginal_likelihood import JITTER, Prior, fit_hyperparameters, matern
+
+Matrix = NDArray[np.float64]
+
+# Rows handled at once: tables may have 100 000.
+CHUNK = 8192
+_VARIANCE_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class Readings:
+    """One metric's estimates as a surrogate reads them.
+
+    Attributes:
+        X: points of the cube, shape (n, d).
+        mean: shape (n,), in the metric's unit.
+        sem: shape (n,), in the metric's unit.
+    """
+
+    X: Matrix
+    mean: Matrix
+    sem: Matrix
+
+    @classmethod
+    def of(cls, X: Matrix, estimates: Sequence[Estimate]) -> Readings:
+        """The readings of estimates at points of the cube."""
+        return cls(X, np.array([e.mean for e in estimates]), np.array([e.sem for e in estimates]))
+
+
+class Surrogate:
+    """The belief about one metric.
+
+    Attributes:
+        readings: what it was fitted to.
+        prior: what was believed before.
+        centre, scale: an outcome stands inside as (outcome - centre) / scale.
+        y, noise: the scaled outcomes and the known variances of their errors, shape (n,).
+        hyperparameters: as fitted, of scaled outcomes.
+    """
+
+    def __init__(self, readings: Readings, prior: Prior, centre: float, scale: float) -> None:
+        self.readings, self.prior, self.centre, self.scale = readings, prior, centre, scale
+        self.y, self.noise = (readings.mean - centre) / scale, (readings.sem / scale) ** 2
+        self.hyperparameters = fit_hyperparameters(readings.X, self.y, self.noise, prior)
+        covariance = self._kernel(readings.X, readings.X) + np.diag(self.noise + self.hyperparameters.spread + JITTER)
+        self._factor = cholesky(covariance, lower=True)
+        self._weights = cho_solve((self._factor, True), self.y)
+
+    @property
+    def spread(self) -> float:
+        """The learned standard deviation between cells, in the metric's unit."""
+        return float(np.sqrt(self.hyperparameters.spread)) * self.scale
+
+    def _kernel(self, A: Matrix, B: Matrix) -> Matrix:
+        smooth = self.hyperparameters.signal * matern(A, B, self.hyperparameters.lengthscales)
+        return smooth if self.prior.known_level else smooth + 1.0
+
+    @property
+    def prior_variance(self) -> float:
+        """The variance of the scaled response before any reading."""
+        return self.hyperparameters.signal + (0.0 if self.prior.known_level else 1.0)
+
+    def scaled_mean(self, X: Matrix) -> Matrix:
+        """The mean of the scaled response at points of shape (n, d): shape (n,)."""
+        return self._kernel(X, self.readings.X) @ self._weights
+
+    def scaled_covariance(self, A: Matrix, B: Matrix) -> Matrix:
+        """The covariance of the scaled response between points of shape (n, d) and (m, d): shape (n, m)."""
+        return self._kernel(A, B) - self._explained(A).T @ self._explained(B)
+
+    def scaled_variance(self, X: Matrix) -> Matrix:
+        """The variance of the scaled response at points of shape (n, d): shape (n,)."""
+        return np.maximum(self.prior_variance - (self._explained(X) ** 2).sum(axis=0), _VARIANCE_FLOOR)
+
+    def _explained(self, X: Matrix) -> Matrix:
+        return np.asarray(solve_triangular(self._factor, self._kernel(self.readings.X, X), lower=True, check_finite=False))
+
+    def posterior(self, X: Matrix) -> tuple[Matrix, Matrix]:
+        """Mean and standard deviation of the underlying response, not of one cell.
+
+        Args:
+            X: points of the cube, shape (n, d).
+
+        Returns:
+            Two arrays of shape (n,), in the metric's unit.
+        """
+        parts = [X[i : i + CHUNK] for i in range(0, len(X), CHUNK)] or [X]
+        mean = np.concatenate([self.scaled_mean(part) for part in parts])
+        variance = np.concatenate([self.scaled_variance(part) for part in parts])
+        return self.centre + self.scale * mean, self.scale * np.sqrt(variance)
+
+
+def fit_surrogate(readings: Readings, prior: Prior | None = None) -> Surrogate:
+    """The belief about a metric whose outcomes are standardised by their own mean and spread.
+
+    Args:
+        readings: at least one; replicates are separate rows.
+        prior: what is believed before.
+    """
+    return Surrogate(readings, prior or Prior(), float(readings.mean.mean()), outcome_scale(readings))
+
+
+def outcome_scale(readings: Readings) -> float:
+    """The outcomes' standard deviation; where it says nothing (one result, equal results), a guess that is never 0."""
+    sd = float(readings.mean.std())
+    typical = float(np.abs(readings.mean).max())
+    if len(readings.mean) > 1 and sd > 1e-9 * typical and sd > 0:
+        return sd
+    return max(0.1 * typical, float(readings.sem.max()), 1e-9) if typical or readings.sem.max() > 0 else 1.0

@@ -1,0 +1,1 @@
+"""Candidate -> something physical (a protocol), or something a kernel can read (numbers)."""

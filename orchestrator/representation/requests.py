@@ -1,0 +1,154 @@
+"""Candidate -> run request: the one place where a campaign's kind still matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import entry_points
+from itertools import islice, product
+
+from orchestrator.domain.campaign_spec import CampaignSpec
+from orchestrator.domain.candidate import Candidate, CandidateTable, ParameterValue
+from orchestrator.domain.cell_design import CellDesign
+from orchestrator.domain.cycler import RunRequest
+from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.protocol import Protocol
+from orchestrator.domain.search_space import ChoiceParameter, SearchSpace
+
+Template = Callable[[Candidate, CellDesign], Protocol]
+PROTOCOLS_GROUP = "voltloop.protocols"
+_MOST_PROBES = 64
+
+
+@cache
+def known_templates() -> dict[str, Template]:
+    """Every installed protocol template by name (entry points of `voltloop.protocols`)."""
+    return {point.name: point.load() for point in entry_points(group=PROTOCOLS_GROUP)}
+
+
+def template(name: str) -> Template:
+    """A protocol template by name.
+
+    Raises:
+        SpecError: if none of that name is installed.
+    """
+    templates = known_templates()
+    if name not in templates:
+        known = ", ".join(sorted(templates))
+        raise SpecError(Fault("experiment.protocol", f"'{name}' is no protocol template.", f"Known: {known}."))
+    return templates[name]
+
+
+def protocol_for(spec: CampaignSpec, candidate: Candidate) -> Protocol:
+    """The candidate's ageing cycle, under the spec's safety limits.
+
+    Raises:
+        UnsafeProtocolError: if a step could pass a limit.
+        SpecError: if the template refuses the parameters.
+    """
+    made = template(spec.experiment.protocol)(Candidate(_knobs(spec, candidate), candidate.id), spec.experiment.cell)
+    return made.under(spec.safety_limits)
+
+
+def run_request(spec: CampaignSpec, candidate: Candidate, *, key: str, channel: str) -> RunRequest:
+    """What a cycler is asked to do for one candidate.
+
+    Raises:
+        SpecError: if the candidate cannot be represented, or a step could pass a limit.
+    """
+    experiment = spec.experiment
+    return RunRequest(
+        key=key,
+        channel=channel,
+        candidate=candidate,
+        cell=experiment.cell,
+        protocol=protocol_for(spec, candidate),
+        max_cycles=experiment.max_cycles,
+        end_of_life=experiment.end_of_life,
+        checkup_every_cycles=experiment.checkup_every_cycles,
+        ambient_temperature_degC=experiment.ambient_temperature_degC,
+    )
+
+
+def representation_faults(spec: CampaignSpec) -> list[Fault]:
+    """Why candidates of a spec cannot become protocols: unknown template, unsafe step, a parameter that changes nothing.
+
+    The safe seeds and the corners of the space (or the first rows of a table) are tried.
+    """
+    try:
+        template(spec.experiment.protocol)
+    except SpecError as error:
+        return list(error.faults)
+    faults: dict[str, Fault] = {}
+    for candidate in _probes(spec):
+        for fault in _faults_at(spec, candidate):
+            faults.setdefault(fault.problem, fault)
+    return list(faults.values()) or _idle_faults(spec)
+
+
+def _faults_at(spec: CampaignSpec, candidate: Candidate) -> list[Fault]:
+    try:
+        protocol_for(spec, candidate)
+    except SpecError as error:
+        at = f"At {candidate.describe(spec.space.units)}."
+        return [_located(fault, at) for fault in error.faults]
+    return []
+
+
+def _located(fault: Fault, at: str) -> Fault:
+    step = fault.where.removeprefix("Protocol.")
+    where = f"experiment.protocol.{step}" if step.startswith("steps") else fault.where
+    return Fault(where, fault.problem, f"{fault.remedy} {at}".strip())
+
+
+def _idle_faults(spec: CampaignSpec) -> list[Fault]:
+    """Free parameters and `fixed` ones that the protocol does not change with; a table's columns may describe the cell."""
+    centre = next(_probes(spec), None)
+    if centre is None:
+        return []
+    before, name = protocol_for(spec, centre), spec.experiment.protocol
+    idle = []
+    for parameter in () if isinstance(spec.space, CandidateTable) else spec.space.free:
+        ends = parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.lower, parameter.upper)
+        moved = (Candidate({**centre.parameters, parameter.name: end}, centre.id) for end in ends)
+        if all(_unchanged(spec, candidate, before) for candidate in moved):
+            idle.append(Fault(f"space.parameters.{parameter.name}", f"changes nothing in the protocol '{name}'."))
+    for fixed, given in spec.experiment.fixed.items():
+        if isinstance(given, (int, float)) and _unchanged(_with_fixed(spec, fixed, given * 0.99 - 0.001), centre, before):
+            idle.append(Fault(f"experiment.fixed.{fixed}", f"changes nothing in the protocol '{name}'."))
+    return [Fault(f.where, f.problem, "Remove it, or mend its name.") for f in idle]
+
+
+def _unchanged(spec: CampaignSpec, candidate: Candidate, before: Protocol) -> bool:
+    try:
+        return protocol_for(spec, candidate) == before
+    except SpecError:
+        return False
+
+
+def _with_fixed(spec: CampaignSpec, name: str, given: float) -> CampaignSpec:
+    return replace(spec, experiment=replace(spec.experiment, fixed={**spec.experiment.fixed, name: given}))
+
+
+def _knobs(spec: CampaignSpec, candidate: Candidate) -> dict[str, ParameterValue]:
+    clash = sorted(set(spec.experiment.fixed) & set(candidate.parameters))
+    if clash:
+        raise SpecError(Fault(f"experiment.fixed.{clash[0]}", "is fixed and varies at once.", "Remove it from one of the two."))
+    return {**spec.experiment.fixed, **spec.space.complete(candidate).parameters}
+
+
+def _probes(spec: CampaignSpec) -> Iterator[Candidate]:
+    yield from spec.safe_candidates
+    if isinstance(spec.space, CandidateTable):
+        yield from (spec.space.candidate(i) for i in range(min(len(spec.space.rows), _MOST_PROBES)))
+        return
+    yield from islice(_corners(spec.space), _MOST_PROBES)
+
+
+def _corners(space: SearchSpace) -> Iterator[Candidate]:
+    ends = [p.values if isinstance(p, ChoiceParameter) else (p.lower, p.upper) for p in space.free]
+    for values in product(*ends):
+        corner = Candidate(dict(zip(space.names, values, strict=True)))
+        if not space.violations(corner):
+            yield corner

@@ -1,0 +1,103 @@
+"""Generation through Ax: constrained, single- and multi-objective, with pending trials."""
+
+import pytest
+
+from orchestrator.domain import (
+    ChoiceParameter,
+    IntegerParameter,
+    LinearConstraint,
+    Objective,
+    OutcomeConstraint,
+    RangeParameter,
+    SearchSpace,
+    TrialStatus,
+)
+from orchestrator.domain.trial import Trial
+from orchestrator.proposal.ax_proposer import AxProposer, ax_experiment
+from orchestrator.proposal.history import read_history
+from orchestrator.proposal.sobol import sobol_candidates
+from orchestrator.proposal.strategy import proposer_for
+from tests.proposal.landscape import SPACE, spec, told
+
+ONE = {"objectives": (Objective("cycle_life", "maximize"),), "constraints": (), "safe_seed": ()}
+CONSTRAINED = SearchSpace(SPACE.parameters, (LinearConstraint("c1 >= c2"),))
+
+
+def campaign(**changes):
+    return spec(**{**ONE, "space": CONSTRAINED, **changes})
+
+
+def test_auto_generates_through_ax_and_says_so(monkeypatch):
+    """Where there is neither a table nor a safe constraint, Ax's own generators make the candidates."""
+    from ax.adapter.torch import TorchAdapter
+
+    campaign_spec, calls = campaign(), []
+    gen = TorchAdapter.gen
+    monkeypatch.setattr(TorchAdapter, "gen", lambda self, *a, **k: calls.append(self) or gen(self, *a, **k))
+    proposer = proposer_for(campaign_spec)
+    assert isinstance(proposer, AxProposer)
+    first = proposer.propose(2, read_history(campaign_spec, ()))
+    assert [p.origin for p in first] == ["Sobol", "Sobol"]
+    history = read_history(campaign_spec, told(campaign_spec, sobol_candidates(campaign_spec.space, 8, 1)))
+    found = proposer.propose(1, history)
+    assert [(p.origin, p.decision["generator"]) for p in found] == [("BoTorch", "BoTorch")]
+    assert len(calls) == 1
+    assert not campaign_spec.space.violations(found[0].candidate)
+
+
+@pytest.mark.timeout(120)
+def test_several_objectives_with_constraint_and_pending_trials():
+    """Candidates keep bounds and linear constraints, and keep away from what is pending."""
+    campaign_spec = campaign(
+        objectives=(
+            Objective("charge_time_min", "minimize", threshold=25.0),
+            Objective("cycle_life", "maximize", threshold=300.0),
+        ),
+        constraints=(OutcomeConstraint("temperature_max_degC", upper=36.5),),
+    )
+    known = told(campaign_spec, sobol_candidates(campaign_spec.space, 8, 1))
+    waiting = sobol_candidates(campaign_spec.space, 1, 5)
+    found = AxProposer(campaign_spec).propose(
+        2, read_history(campaign_spec, known, waiting, {"charge_time_min": 25.0, "cycle_life": 300.0})
+    )
+    assert len({p.candidate for p in found} - set(waiting)) == 2
+    assert not [v for p in found for v in campaign_spec.space.violations(p.candidate)]
+    assert set(found[0].expected) == set(campaign_spec.metrics)
+
+
+def test_mixed_spaces_give_whole_numbers_and_choices():
+    """Integers come as integers, choices as one of their values."""
+    space = SearchSpace((RangeParameter("c1", 2.5, 8.0), IntegerParameter("n", 1, 5), ChoiceParameter("salt", ("A", "B", "C"))))
+    campaign_spec = campaign(space=space)
+    candidates = sobol_candidates(space, 6, 1)
+    random = [Trial(i, c, TrialStatus.COMPLETED, outcome={"cycle_life": _life(c)}) for i, c in enumerate(candidates, 1)]
+    for proposal in AxProposer(campaign_spec).propose(2, read_history(campaign_spec, random)):
+        assert not space.violations(proposal.candidate)
+        assert isinstance(proposal.candidate.parameters["n"], int)
+
+
+def _life(candidate):
+    from orchestrator.domain import Estimate
+
+    return Estimate(
+        1000 / candidate.parameters["c1"] + 50 * candidate.parameters["n"] + 100 * (candidate.parameters["salt"] == "B"), 5.0
+    )
+
+
+def test_replicates_and_missing_metrics_are_attached():
+    """A candidate tested twice gives two observations; a stopped test teaches what it measured."""
+    campaign_spec = campaign(constraints=(OutcomeConstraint("temperature_max_degC", upper=36.5),))
+    candidates = sobol_candidates(campaign_spec.space, 3, 1)
+    known = list(told(campaign_spec, [*candidates, candidates[0]]))
+    known.append(Trial(5, sobol_candidates(campaign_spec.space, 5, 2)[4], TrialStatus.EARLY_STOPPED,
+                       outcome={"temperature_max_degC": known[0].outcome["temperature_max_degC"]}))  # fmt: skip
+    data = ax_experiment(read_history(campaign_spec, known), campaign_spec.space).lookup_data().df
+    assert list(data.groupby("metric_name").size().sort_index()) == [4, 5]
+
+
+def test_the_same_history_gives_the_same_proposals():
+    """To 1e-6, whatever ran before."""
+    campaign_spec = campaign(seed=3)
+    history = read_history(campaign_spec, told(campaign_spec, sobol_candidates(campaign_spec.space, 7, 1)))
+    once, again = (AxProposer(campaign_spec).propose(1, history)[0].candidate.parameters for _ in range(2))
+    assert once == pytest.approx(again, abs=1e-6)
