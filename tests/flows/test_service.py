@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -44,10 +45,19 @@ class Server:
         self.address = f"http://127.0.0.1:{port}/api"
 
     def post(self, path: str, **body):
-        """One request; the answer as plain data."""
+        """One request; the answer as plain data. Like Prefect's own client it asks again while the database is busy (503)."""
         request = urllib.request.Request(self.address + path, json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
+        return self.until(lambda: self._answer(request))[0]
+
+    @staticmethod
+    def _answer(request: urllib.request.Request) -> list:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return [json.load(answer)]
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            return []
 
     def deployment(self, flow: str) -> str:
         """The id of a flow's deployment."""
