@@ -28,8 +28,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adapters.simulated import cell_parameters as p
-from adapters.simulated.cell_parameters import CellState
+from adapters.simulated.cell_parameters import GAS_J_MOL_K, CellState
 from adapters.simulated.cell_steps import Array
 
 
@@ -48,8 +47,20 @@ class AgeingLaw:
         film_activation_J_mol: E.
         overhang_Ah, overhang_cycles: a_oh, 60: lithium that comes back from the anode's overhang in early life.
         resistance_growth: 0.5.
-        lithium_Ah, negative_active: N and f_n of a fresh cell.
+        lithium_Ah, negative_active, fresh_impeded, series_resistance_factor: N, f_n, phi0 and f_R0 of a fresh cell.
+        nominal_capacity_Ah: what 1C refers to.
+        negative_capacity_Ah: Q_n.
+        reference_temperature_K: T0.
     """
+
+    # The cell that ages: every number of its chemistry that the law needs.
+    nominal_capacity_Ah: float = 1.1
+    negative_capacity_Ah: float = 1.334
+    lithium_Ah: float = 1.098
+    negative_active: float = 0.957
+    fresh_impeded: float = 0.007257997569341527
+    series_resistance_factor: float = 0.5247292679909692
+    reference_temperature_K: float = 303.15
 
     impeding_per_cycle: float = 6.1e-4
     impeding_reference_h: float = 19.3
@@ -64,8 +75,6 @@ class AgeingLaw:
     overhang_Ah: float = 0.009
     overhang_cycles: float = 60.0
     resistance_growth: float = 0.5
-    lithium_Ah: float = 1.098
-    negative_active: float = 0.957
     # Spreads between cells: lognormal, then normal.
     spread_impeding: float = 0.07
     spread_film: float = 0.2
@@ -92,7 +101,7 @@ class CellIndividual:
     impeding: float = 1.0
     film: float = 1.0
     plating: float = 1.0
-    fresh_impeded: float = p.IMPEDED_FRACTION_FRESH
+    fresh_impeded: float = LAW.fresh_impeded
     negative_active: float = LAW.negative_active
     acceleration: float = 0.0
     early: float = 0.0
@@ -110,7 +119,7 @@ def manufacture(rng: np.random.Generator, law: AgeingLaw = LAW) -> CellIndividua
         impeding=lognormal[0],
         film=lognormal[1],
         plating=lognormal[2],
-        fresh_impeded=p.IMPEDED_FRACTION_FRESH * lognormal[3],
+        fresh_impeded=law.fresh_impeded * lognormal[3],
         negative_active=law.negative_active * (1 + active),
         acceleration=acceleration,
         early=early,
@@ -130,8 +139,8 @@ def stress_of(time_s: Array, current_A: Array, temperature_K: Array, anode_poten
     """Integrate a cycle's stress by the midpoint of each sampling interval; all arrays (n,)."""
     dt, current, kelvin, anode = np.diff(time_s), _mid(current_A), _mid(temperature_K), _mid(anode_potential_V)
     charging_dt = np.where(current > 1e-6, dt, 0.0)
-    rate = np.abs(current) / p.NOMINAL_CAPACITY_AH
-    arrhenius = np.exp(law.film_activation_J_mol / p.GAS_J_MOL_K * (1 / p.REFERENCE_TEMPERATURE_K - 1 / kelvin))
+    rate = np.abs(current) / law.nominal_capacity_Ah
+    arrhenius = np.exp(law.film_activation_J_mol / GAS_J_MOL_K * (1 / law.reference_temperature_K - 1 / kelvin))
     exposure = law.plating_scale_V * np.logaddexp(0.0, -anode / law.plating_scale_V)
     return Stress(
         charge_rate_cubed_h=float((charging_dt * rate**3).sum()) / 3600,
@@ -154,6 +163,8 @@ class Age:
         impeded_fraction, lithium_Ah: phi, N.
         impeding_per_cycle: r, set by the first check-up; None before it.
         plating_before_Ah: plating per cycle at the check-up before; None at the first.
+        plating_factor: on plating, of a fault (see `cell_faults`).
+        leak_S: conductance of an internal short, 1/ohm.
     """
 
     cycle: int
@@ -161,6 +172,8 @@ class Age:
     lithium_Ah: float
     impeding_per_cycle: float | None = None
     plating_before_Ah: float | None = None
+    plating_factor: float = 1.0
+    leak_S: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +188,7 @@ class Pace:
 
     def impeded(self, law: AgeingLaw = LAW) -> float:
         """dphi/dn."""
-        return self.impeding + law.plating_impedes * self.plating_Ah / p.NEGATIVE_CAPACITY_AH
+        return self.impeding + law.plating_impedes * self.plating_Ah / law.negative_capacity_Ah
 
 
 def begin(cell: CellIndividual, law: AgeingLaw = LAW) -> Age:
@@ -191,7 +204,7 @@ def pace(cell: CellIndividual, age: Age, stress: Stress, law: AgeingLaw = LAW) -
         fresh = law.impeding_per_cycle * relative**law.impeding_power * cell.impeding
     grown = (age.impeded_fraction - cell.fresh_impeded) / 0.2
     factor = 1 + cell.acceleration * grown + cell.early * float(np.exp(-age.cycle / 100))
-    plating_now = law.plating_Ah_per_V_s * cell.plating * stress.plating_V_s
+    plating_now = law.plating_Ah_per_V_s * cell.plating * age.plating_factor * stress.plating_V_s
     before = age.plating_before_Ah
     plating = plating_now if before is None else max(0.0, 1.5 * plating_now - 0.5 * before)
     return Pace(fresh * max(law.impeding_floor, factor), plating, stress.arrhenius_h, fresh, plating_now)
@@ -227,6 +240,6 @@ def state_of(cell: CellIndividual, age: Age, rng: np.random.Generator, law: Agei
     return CellState(
         impeded_fraction=age.impeded_fraction,
         lithium_Ah=age.lithium_Ah,
-        resistance_factor=p.SERIES_RESISTANCE_FACTOR * growth * scatter,
+        resistance_factor=law.series_resistance_factor * growth * scatter,
         negative_active=cell.negative_active,
     )
