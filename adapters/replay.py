@@ -69,6 +69,8 @@ class ReplayCycler:
         )
         self._folder, self._clock = folder, clock
         self._opened: RunJournal | None = None
+        self._row_indices: dict[tuple[object, ...], int | None] = {}
+        self._coming: tuple[int, list[tuple[float, str]]] = (-1, [])
 
     def bind(self, clock: Clock, folder: Path) -> None:
         """Use the lab's clock and keep the journal in the lab's folder, unless the constructor was given others."""
@@ -115,7 +117,8 @@ class ReplayCycler:
 
     def next_end_h(self) -> float | None:
         """When the next run ends."""
-        return min((self._end_h(run) for run in self._running()), default=None)
+        ends = self._ends()
+        return ends[0][0] if ends else None
 
     def truth(self, ref: RunRef) -> Recording:
         """The table's own values, without noise."""
@@ -141,13 +144,22 @@ class ReplayCycler:
 
     def _settle(self) -> None:
         """Note the end of every run whose time has come."""
-        for run in self._running():
-            if self._end_h(run) <= self._now_h():
-                self._journal.end(run.key, RunState.FINISHED, self._end_h(run))
+        now_h = self._now_h()
+        for end_h, key in self._ends():
+            if end_h > now_h:
+                break
+            self._journal.end(key, RunState.FINISHED, end_h)
+
+    def _ends(self) -> list[tuple[float, str]]:
+        """When each running test ends, and its key, the earliest first; worked out again whenever the journal has changed."""
+        changes = self._journal.changes
+        if self._coming[0] != changes:
+            self._coming = changes, sorted((self._end_h(run), run.key) for run in self._running())
+        return self._coming[1]
 
     def _running(self) -> list[Run]:
         """The running tests of this table; a namesake with another table may share the folder."""
-        return [run for run in self._journal.runs() if not run.state.ended and self._find_row(run.request.candidate) is not None]
+        return [run for run in self._journal.open_runs() if self._find_row(run.request.candidate) is not None]
 
     def _end_h(self, run: Run) -> float:
         stated = self._duration_h
@@ -168,11 +180,18 @@ class ReplayCycler:
         return row
 
     def _find_row(self, candidate: Candidate) -> Row | None:
-        shared = [n for n in candidate.parameters if n in self._rows[0]]
+        asked = (candidate.id, *candidate.parameters.items())
+        if asked not in self._row_indices:
+            self._row_indices[asked] = self._index_of(candidate)
+        index = self._row_indices[asked]
+        return None if index is None else self._rows[index]
+
+    def _index_of(self, candidate: Candidate) -> int | None:
         if candidate.id in self._ids:
-            return self._rows[self._ids[candidate.id]]
-        rows = self._rows if shared else ()
-        return next((row for row in rows if all(_same(row[n], candidate.parameters[n]) for n in shared)), None)
+            return self._ids[candidate.id]
+        shared = [n for n in candidate.parameters if n in self._rows[0]]
+        rows = enumerate(self._rows) if shared else ()
+        return next((i for i, row in rows if all(_same(row[n], candidate.parameters[n]) for n in shared)), None)
 
     def _ref(self, run: Run) -> RunRef:
         return RunRef(self.capabilities.name, run.key, run.channel, run.key)

@@ -195,8 +195,8 @@ def _failing(tick: _Tick) -> str | None:
 
 def _looked_at(tick: _Tick) -> int:
     """How many trials had ended when a person last told the campaign to go on."""
-    looks = [e.data.get("ended", 0) for e in tick.bench.lab.store.events(tick.campaign.name) if e.kind == RESUMED]
-    return int(looks[-1]) if looks else 0
+    looks = tick.bench.lab.store.events(tick.campaign.name, limit=1, kinds=(RESUMED,))
+    return int(looks[-1].data.get("ended", 0)) if looks else 0
 
 
 def _propose(tick: _Tick) -> None:

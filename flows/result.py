@@ -148,7 +148,7 @@ def channel_hours(trials: Iterable[Trial], now_h: float) -> float:
 
 def last_choice(lab: Lab, name: str) -> tuple[str, Mapping[str, Any]] | None:
     """The latest recommendation in the store, or why there was none: its kind and data."""
-    said = [e for e in lab.store.events(name) if e.kind in (RECOMMENDED, NOT_RECOMMENDED)]
+    said = lab.store.events(name, limit=1, kinds=(RECOMMENDED, NOT_RECOMMENDED))
     return (said[-1].kind, said[-1].data) if said else None
 
 

@@ -21,6 +21,8 @@ class LineFile:
     def new(self) -> list[dict[str, Any]]:
         """Whole lines added since the last call, by whichever process."""
         try:
+            if self.path.stat().st_size == self._read_to:
+                return []
             with self.path.open("rb") as file:
                 file.seek(self._read_to)
                 content = file.read()

@@ -51,6 +51,21 @@ class RunJournal:
         self._lines, self._lock_path = LineFile(folder / "runs.jsonl"), folder / "lock"
         self._threads = threading.RLock()
         self._runs: dict[str, Run] = {}
+        self._open: dict[str, Run] = {}
+        self._changes = 0
+
+    @property
+    def changes(self) -> int:
+        """A number that grows with every event, whoever wrote it: what was derived from the runs stays true while it stands."""
+        with self._threads:
+            self._catch_up()
+            return self._changes
+
+    def open_runs(self) -> list[Run]:
+        """The runs that have not ended, in the order started."""
+        with self._threads:
+            self._catch_up()
+            return list(self._open.values())
 
     def runs(self) -> list[Run]:
         """Every run, in the order started."""
@@ -94,7 +109,7 @@ class RunJournal:
         return dict(Counter(event["request"]["key"] for event in self._lines.all() if event["event"] == "start"))
 
     def _occupant(self, channel: str) -> Run | None:
-        return next((run for run in self._runs.values() if run.channel == channel and not run.state.ended), None)
+        return next((run for run in self._open.values() if run.channel == channel), None)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -112,13 +127,16 @@ class RunJournal:
             self._apply(event)
 
     def _apply(self, event: dict[str, Any]) -> None:
+        self._changes += 1
         if event["event"] == "start":
             request = from_plain(RunRequest, event["request"])
-            self._runs.setdefault(request.key, Run(request, event["at_h"]))
+            if request.key not in self._runs:
+                self._runs[request.key] = self._open[request.key] = Run(request, event["at_h"])
         else:
             run = self._runs[event["key"]]
             ended = replace(run, state=RunState(event["state"]), end_h=event["at_h"], reason=event["reason"])
             self._runs[run.key] = ended
+            self._open.pop(run.key, None)
 
 
 def _check_same(known: RunRequest, request: RunRequest) -> None:

@@ -7,6 +7,10 @@ The parameters are log l_j, log s^2 and log tau^2, with normal priors on each (l
 L-BFGS-B on the exact marginal likelihood (Rasmussen and Williams 2006, eq. 5.8) with its exact gradient (eq. 5.9).
 Outcomes come scaled to about one. An unknown level has the prior N(0, 1) and is integrated out, not fitted: with three
 results nobody knows the level.
+
+Readings of one point, replicates, enter as their weighted mean: with v_i = sem_i^2 + tau^2 and V = 1/sum(1/v_i), the density of
+the replicates is N(mean; f, V) times sqrt(V/prod(v_i)) exp(-sum((y_i - mean)^2/v_i)/2) up to a constant. So the cost grows with
+the number of points, not of cells, and nothing is approximated.
 """
 
 from __future__ import annotations
@@ -111,12 +115,51 @@ def _log_spread_bounds(noise: Matrix) -> tuple[float, float]:
     return _LOG_SPREAD_BOUNDS[0], math.log(SPREAD_MEDIAN) if explained else _LOG_SPREAD_BOUNDS[1]
 
 
+class Replicates:
+    """Readings (n) sorted by the point (m) that they are of.
+
+    Attributes:
+        X: the different points in the order first read, shape (m, d).
+    """
+
+    def __init__(self, X: Matrix, y: Matrix, noise: Matrix) -> None:
+        _, first, inverse = np.unique(X, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        self.X = X[first[order]]
+        self._point = np.argsort(order)[inverse.reshape(-1)]
+        self._y, self._noise = y, noise
+
+    def means(self, spread: float) -> tuple[Matrix, Matrix]:
+        """Weighted mean and its variance at each point, both of shape (m,)."""
+        precision = 1 / (self._noise + spread + JITTER)
+        variance = 1 / self._summed(precision)
+        return variance * self._summed(precision * self._y), variance
+
+    def within(self, spread: float, mean: Matrix, variance: Matrix) -> tuple[float, float, Matrix, Matrix]:
+        """What the scatter of replicates adds to the negative log likelihood, and derivatives by the spread.
+
+        Returns:
+            The addition, its derivative, and the derivatives of the points' variances and means, shape (m,).
+        """
+        each = self._noise + spread + JITTER
+        off = self._y - mean[self._point]
+        by_variance = variance**2 * self._summed(1 / each**2)
+        by_mean = -variance * self._summed(off / each**2)
+        added = 0.5 * (np.log(each).sum() - np.log(variance).sum() + (off**2 / each).sum())
+        slope = 0.5 * ((1 / each).sum() - (by_variance / variance).sum() - (off**2 / each**2).sum())
+        return float(added), float(slope), by_variance, by_mean
+
+    def _summed(self, values: Matrix) -> Matrix:
+        return np.asarray(np.bincount(self._point, values, minlength=len(self.X)), dtype=np.float64)
+
+
 class _Problem:
     """The negative log posterior of the hyperparameters and its gradient."""
 
     def __init__(self, X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> None:
         d = X.shape[1]
-        self.X, self.y, self.noise = X, y, noise
+        self.replicates = Replicates(X, y, noise)
+        self.X = self.replicates.X
         self.level = 0.0 if prior.known_level else 1.0
         self.log_length = math.log(prior.lengthscale * math.sqrt(d))
         self.centre = np.r_[np.full(d, self.log_length), math.log(prior.signal), math.log(SPREAD_MEDIAN)]
@@ -129,21 +172,23 @@ class _Problem:
         distance = scaled_distance(self.X, self.X, lengthscales)
         fade = np.exp(-distance)
         smooth = signal * (1 + distance + distance**2 / 3) * fade
+        y, variance = self.replicates.means(spread)
         covariance = smooth + self.level
-        covariance[np.diag_indices(len(self.y))] += self.noise + spread + JITTER
+        covariance[np.diag_indices(len(y))] += variance
         try:
             factor = cholesky(covariance, lower=True)
         except np.linalg.LinAlgError:
             return 1e10, np.zeros_like(theta)
-        weights = cho_solve((factor, True), self.y)
+        weights = cho_solve((factor, True), y)
         # Half the derivative of the likelihood by the covariance: what every parameter's own derivative is weighed with.
-        pull = 0.5 * (cho_solve((factor, True), np.eye(len(self.y))) - np.outer(weights, weights))
+        pull = 0.5 * (cho_solve((factor, True), np.eye(len(y))) - np.outer(weights, weights))
+        added, by_spread, by_variance, by_mean = self.replicates.within(spread, y, variance)
         step = (theta - self.centre) / self.width
-        value = 0.5 * self.y @ weights + np.log(np.diag(factor)).sum() + 0.5 * step @ step
+        value = added + 0.5 * y @ weights + np.log(np.diag(factor)).sum() + 0.5 * step @ step
         slope = step / self.width
         slope[:d] += self._by_length(pull * signal * (5.0 / 3.0) * (1 + distance) * fade) / lengthscales**2
         slope[d] += (pull * smooth).sum()
-        slope[d + 1] += spread * np.trace(pull)
+        slope[d + 1] += spread * (by_spread + np.diag(pull) @ by_variance + weights @ by_mean)
         return float(value), slope
 
     def _by_length(self, by_pair: Matrix) -> Matrix:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from orchestrator.domain import Estimate
-from orchestrator.proposal.marginal_likelihood import JITTER, Prior, fit_hyperparameters, matern
+from orchestrator.proposal.marginal_likelihood import Prior, Replicates, fit_hyperparameters, matern
 
 Matrix = NDArray[np.float64]
 
@@ -58,9 +58,11 @@ class Surrogate:
         self.readings, self.prior, self.centre, self.scale = readings, prior, centre, scale
         self.y, self.noise = (readings.mean - centre) / scale, (readings.sem / scale) ** 2
         self.hyperparameters = fit_hyperparameters(readings.X, self.y, self.noise, prior)
-        covariance = self._kernel(readings.X, readings.X) + np.diag(self.noise + self.hyperparameters.spread + JITTER)
-        self._factor = cholesky(covariance, lower=True)
-        self._weights = cho_solve((self._factor, True), self.y)
+        replicates = Replicates(readings.X, self.y, self.noise)
+        self._X = replicates.X
+        y, variance = replicates.means(self.hyperparameters.spread)
+        self._factor = cholesky(self._kernel(self._X, self._X) + np.diag(variance), lower=True)
+        self._weights = cho_solve((self._factor, True), y)
 
     @property
     def spread(self) -> float:
@@ -78,7 +80,7 @@ class Surrogate:
 
     def scaled_mean(self, X: Matrix) -> Matrix:
         """The mean of the scaled response at points of shape (n, d): shape (n,)."""
-        return self._kernel(X, self.readings.X) @ self._weights
+        return self._kernel(X, self._X) @ self._weights
 
     def scaled_covariance(self, A: Matrix, B: Matrix) -> Matrix:
         """The covariance of the scaled response between points of shape (n, d) and (m, d): shape (n, m)."""
@@ -89,7 +91,7 @@ class Surrogate:
         return np.maximum(self.prior_variance - (self._explained(X) ** 2).sum(axis=0), _VARIANCE_FLOOR)
 
     def _explained(self, X: Matrix) -> Matrix:
-        return np.asarray(solve_triangular(self._factor, self._kernel(self.readings.X, X), lower=True, check_finite=False))
+        return np.asarray(solve_triangular(self._factor, self._kernel(self._X, X), lower=True, check_finite=False))
 
     def posterior(self, X: Matrix) -> tuple[Matrix, Matrix]:
         """Mean and standard deviation of the underlying response, not of one cell.

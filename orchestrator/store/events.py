@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlmodel import col, func, select
@@ -29,9 +29,11 @@ class EventLedger(Ledger):
             row = campaign_row(session, campaign) if campaign else None
             self._event(session, kind, lab_time_h=lab_time_h, campaign=row, trial=trial, data=data)
 
-    def events(self, campaign: str | None = None, limit: int | None = None) -> list[Event]:
-        """Events in the order they happened, of one campaign or all; with `limit` only the latest so many."""
+    def events(self, campaign: str | None = None, limit: int | None = None, kinds: Collection[str] | None = None) -> list[Event]:
+        """Events in the order they happened, of one campaign or all, of these kinds or any; with `limit` only the latest."""
         query = select(EventRow, CampaignRow.name).outerjoin(CampaignRow).order_by(col(EventRow.id).desc()).limit(limit)
+        if kinds is not None:
+            query = query.where(col(EventRow.kind).in_(kinds))
         with self.database.read() as session:
             if campaign is not None:
                 query = query.where(EventRow.campaign_id == row_id(campaign_row(session, campaign)))

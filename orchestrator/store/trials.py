@@ -12,18 +12,26 @@ from orchestrator.domain.errors import CampaignError, IllegalMoveError
 from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.trial import Trial, TrialStatus, check_move
 from orchestrator.domain.value import to_plain
+from orchestrator.store.engine import Database
 from orchestrator.store.ledger import Ledger, campaign_row, plain_trial, plain_trials, row_id, trial_row
 from orchestrator.store.plain import NewTrial, RecordingFile
+from orchestrator.store.remembered import RememberedTrials
 from orchestrator.store.tables import CampaignRow, CycleSummaryRow, DecisionRow, OutcomeRow, RecordingRow, TrialRow
 
 
 class TrialLedger(Ledger):
     """The store's trials."""
 
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._remembered = RememberedTrials()
+
     def trials(self, name: str) -> list[Trial]:
         """All trials of a campaign by number, with their current outcomes."""
         with self.database.read() as session:
             campaign = campaign_row(session, name)
+            if self.database.path is not None:
+                return self._remembered.read(session, campaign)
             query = select(TrialRow).where(TrialRow.campaign_id == campaign.id).order_by(col(TrialRow.number))
             return plain_trials(session, campaign, session.exec(query).all())
 
