@@ -231,12 +231,8 @@ def _spent(tick: _Tick) -> int:
 
 
 def _free_channels(tick: _Tick) -> list[tuple[str, str]]:
-    mine = tick.bench.cyclers
-    return [
-        (channel.cycler, channel.name)
-        for channel in tick.bench.lab.store.channels()
-        if channel.state == "free" and channel.cycler in mine and channel.name in mine[channel.cycler].capabilities.channels
-    ]
+    mine = {name: frozenset(cycler.capabilities.channels) for name, cycler in tick.bench.cyclers.items()}
+    return [(cycler, name) for cycler, name in tick.bench.lab.store.free_channels() if name in mine.get(cycler, ())]
 
 
 def _approve(tick: _Tick) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from flows.lab import Lab
 from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, RunStatus, join_columns
@@ -232,4 +233,10 @@ def _to_text(ref: RunRef) -> str:
 
 
 def _from_text(trial: Trial) -> RunRef:
-    return RunRef(**json.loads(trial.run_ref or "{}"))
+    return _run_ref(trial.run_ref or "{}")
+
+
+@lru_cache(maxsize=4096)
+def _run_ref(text: str) -> RunRef:
+    """A reference is read at every tick while its test runs."""
+    return RunRef(**json.loads(text))

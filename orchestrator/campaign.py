@@ -19,6 +19,7 @@ from orchestrator.domain.candidate import Candidate
 from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.trial import Trial, TrialStatus
+from orchestrator.learning.seeding import one_thread
 
 if TYPE_CHECKING:
     from orchestrator.proposal.history import History, Proposal, Proposer
@@ -61,7 +62,10 @@ class Campaign:
             raise SpecError(Fault("n", f"must not be negative (got {n})."))
         for candidate in pending:
             self._check(candidate, "pending")
-        return self._proposer().propose(n, self._history(pending)) if n else []
+        if not n:
+            return []
+        with one_thread():
+            return self._proposer().propose(n, self._history(pending))
 
     def observe(self, candidate: Candidate, outcome: Mapping[str, Estimate]) -> Campaign:
         """The campaign with a result more.
@@ -93,7 +97,9 @@ class Campaign:
         Raises:
             SpecError: if a candidate is not of this space.
         """
-        return self._proposer().predict([self._check(c, "candidates") for c in candidates], self._history(()))
+        checked = [self._check(c, "candidates") for c in candidates]
+        with one_thread():
+            return self._proposer().predict(checked, self._history(()))
 
     def front(self) -> ParetoFront:
         """The non-dominated feasible trials, by measured values."""
@@ -126,7 +132,8 @@ class Campaign:
         if preference is not None or len(self.spec.objectives) != 1:
             problem = "is for one objective and no preference."
             raise SpecError(Fault("measured_only=False", problem, "State a preference among measured trials instead."))
-        candidate = best_believed(self._history(()), confidence)
+        with one_thread():
+            candidate = best_believed(self._history(()), confidence)
         expected = self.predict([candidate])[0]
         goal = self.spec.objectives[0]
         trial = next((t.number for t in self._ended if t.candidate == candidate and t.measured), None)

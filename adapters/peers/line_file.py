@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+_TAIL = 4096
 
 
 class LineFile:
@@ -40,14 +42,25 @@ class LineFile:
         """Add a line and sync it; what a crash left behind the last whole line is cut off first."""
         fresh = not self.path.exists()
         with self.path.open("ab+") as file:
-            file.seek(0)
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+            file.truncate(_whole_until(file))
             file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         if fresh:
             sync_folder(self.path.parent)
+
+
+def _whole_until(file: BinaryIO) -> int:
+    """Where the last whole line ends; only the file's tail is read."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _TAIL)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def sync_folder(folder: Path) -> None:

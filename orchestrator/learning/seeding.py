@@ -21,6 +21,19 @@ def derive_seed(*parts: object) -> int:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread inside the block.
+
+    The matrices here are small, the lab's other work needs the cores, and sums over threads come in no fixed order. On a
+    machine whose cores are busy, a library's threads wait for one another: a fit of 0.2 s has been seen to take 30 s.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+@contextmanager
 def reproducible(seed: int) -> Iterator[None]:
     """Seed torch and numpy inside the block, on one thread, and put everything back after it.
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
 Matrix = NDArray[np.float64]
@@ -32,7 +33,7 @@ SPREAD_MEDIAN, SPREAD_LOG_SD = math.exp(-4.0), 1.0
 STATED_NOISE_EXPLAINS = 0.2
 _LOG_SPREAD_BOUNDS = (-12.0, 1.0)
 _LOG_SIGNAL_BOUNDS = (-4.0, 3.0)
-_MAX_STEPS = 80
+_FIRST_STEPS, _MAX_STEPS = 8, 80
 _SQUARED_FLOOR = 1e-14
 
 
@@ -83,7 +84,7 @@ def fit_hyperparameters(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hy
         prior: what is believed before.
 
     Returns:
-        The better end of two searches: from the prior's medians, and from mostly noise.
+        The end of the more promising of two searches: from the prior's medians, and from mostly noise.
     """
     d = X.shape[1]
     problem = _Problem(X, y, noise, prior)
@@ -94,18 +95,10 @@ def fit_hyperparameters(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hy
         np.r_[np.full(d, problem.log_length), math.log(prior.signal), math.log(SPREAD_MEDIAN)],
         np.r_[np.full(d, problem.log_length + prior.lengthscale_log_sd), math.log(prior.signal) - 1.0, math.log(0.3)],
     ]
-    ends = [
-        minimize(
-            problem.loss,
-            np.clip(start, lowest, highest),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": _MAX_STEPS},
-        )
-        for start in starts
-    ]
-    best = min(ends, key=lambda end: float(end.fun)).x
+    search = partial(minimize, problem.loss, jac=True, method="L-BFGS-B", bounds=bounds)
+    first_steps = [search(np.clip(start, lowest, highest), options={"maxiter": _FIRST_STEPS}) for start in starts]
+    end = search(min(first_steps, key=lambda found: float(found.fun)).x, options={"maxiter": _MAX_STEPS})
+    best = end.x
     return Hyperparameters(np.exp(best[:d]), float(np.exp(best[d])), float(np.exp(best[d + 1])))
 
 
@@ -175,13 +168,13 @@ class _Problem:
         y, variance = self.replicates.means(spread)
         covariance = smooth + self.level
         covariance[np.diag_indices(len(y))] += variance
-        try:
-            factor = cholesky(covariance, lower=True)
-        except np.linalg.LinAlgError:
+        factor, failed = dpotrf(covariance, lower=1, overwrite_a=1)
+        if failed:
             return 1e10, np.zeros_like(theta)
-        weights = cho_solve((factor, True), y)
+        inverse = _inverse(factor)
+        weights = inverse @ y
         # Half the derivative of the likelihood by the covariance: what every parameter's own derivative is weighed with.
-        pull = 0.5 * (cho_solve((factor, True), np.eye(len(y))) - np.outer(weights, weights))
+        pull = 0.5 * (inverse - np.outer(weights, weights))
         added, by_spread, by_variance, by_mean = self.replicates.within(spread, y, variance)
         step = (theta - self.centre) / self.width
         value = added + 0.5 * y @ weights + np.log(np.diag(factor)).sum() + 0.5 * step @ step
@@ -194,6 +187,13 @@ class _Problem:
     def _by_length(self, by_pair: Matrix) -> Matrix:
         """Sum over pairs of `by_pair` times the squared difference in each column: shape (d,)."""
         return np.asarray(2 * (by_pair.sum(axis=1) @ self.X**2 - (self.X * (by_pair @ self.X)).sum(axis=0)))
+
+
+def _inverse(factor: Matrix) -> Matrix:
+    """The inverse of a matrix from its lower Cholesky factor."""
+    lower, _ = dpotri(factor, lower=1)
+    lower = np.tril(lower)
+    return np.asarray(lower + np.tril(lower, -1).T)
 
 
 def scaled_distance(A: Matrix, B: Matrix, lengthscales: Matrix) -> Matrix:

@@ -32,6 +32,12 @@ class ChannelLedger(Ledger):
         with self.database.read() as session:
             return [_record(row, number, campaign) for row, number, campaign in session.exec(query).all()]
 
+    def free_channels(self) -> list[tuple[str, str]]:
+        """Cycler and name of every channel that a trial could take now, in the order made known."""
+        query = select(ChannelRow.cycler, ChannelRow.name).where(ChannelRow.state == "free").order_by(col(ChannelRow.id))
+        with self.database.read() as session:
+            return [(cycler, name) for cycler, name in session.exec(query).all()]
+
     def quarantine(self, cycler: str, channel: str, *, reason: str, lab_time_h: float) -> None:
         """Put a channel aside: no new trial goes there. A trial that is on it goes on.
 
