@@ -72,6 +72,12 @@ class ReplayCycler:
         self._row_indices: dict[tuple[object, ...], int | None] = {}
         self._coming: tuple[int, list[tuple[float, str]]] = (-1, [])
 
+    @property
+    def clock(self) -> Clock:
+        """The lab time it lives in: real time, if neither the constructor nor the lab gave another."""
+        self._clock = self._clock or SystemClock()
+        return self._clock
+
     def bind(self, clock: Clock, folder: Path) -> None:
         """Use the lab's clock and keep the journal in the lab's folder, unless the constructor was given others."""
         self._clock = self._clock or clock
@@ -139,8 +145,7 @@ class ReplayCycler:
         return self._opened
 
     def _now_h(self) -> float:
-        self._clock = self._clock or SystemClock()
-        return self._clock.now_h()
+        return self.clock.now_h()
 
     def _settle(self) -> None:
         """Note the end of every run whose time has come."""
