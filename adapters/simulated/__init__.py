@@ -1,4 +1,4 @@
-"""Simulated cyclers with synthetic LFP/graphite cells (PyBaMM). Importing this loads no PyBaMM: workers do, when needed."""
+"""Simulated cyclers with synthetic cells (PyBaMM). Importing this loads no PyBaMM: workers do, when needed."""
 
 from adapters.simulated.cycler import SimulatedCycler
 

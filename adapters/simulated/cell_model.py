@@ -1,14 +1,15 @@
-"""The PyBaMM model of the cell: built once per process, driven step by step through input parameters.
+"""The PyBaMM model of a cell: built once per process and preset, driven step by step through input parameters.
 
 An electro-thermal SPMe (lumped temperature) with two graphite populations. Instead of one model per kind of step, the
 current is an unknown with the control equation
 
-    hold (V - V_set) + (1 - hold) (I - I_set)/Q_nom = 0
+    hold (V - V_set) + (1 - hold) (I_measured - I_set)/Q_nom = 0
 
 whose numbers are inputs, as are the voltages and the current that end a step. So one build (about two seconds) serves
 every protocol, and a step that is over before it began is told apart from one that failed.
 
-PyBaMM is imported by this module alone.
+An internal short of conductance G carries V G inside the cell: I = I_measured + V G (discharge positive). The electrodes see I,
+the channel measures and counts I_measured, and the short's heat V^2 G warms the cell.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 os.environ.setdefault("PYBAMM_DISABLE_TELEMETRY", "true")
@@ -24,14 +26,14 @@ os.environ.setdefault("PYBAMM_DISABLE_TELEMETRY", "true")
 import numpy as np
 import pybamm
 
-from adapters.simulated import cell_parameters as p
-from adapters.simulated.cell_parameters import CellState
+from adapters.simulated.cell_parameters import CellParameters, CellState, Electrode, equilibrium
+from adapters.simulated.cell_presets import PRESETS
 from adapters.simulated.cell_steps import CellFailureError, CellStep, Ending, StepTrace
 
-POINTS = {"x_n": 5, "x_s": 3, "x_p": 5, "r_n": 20, "r_n_prim": 20, "r_n_sec": 12, "r_p": 8}
+MEASURED_CURRENT = "Measured current [A]"
 OUTPUTS = {
     "voltage_V": "Voltage [V]",
-    "current_A": "Current [A]",
+    "current_A": MEASURED_CURRENT,
     "temperature_K": "Volume-averaged cell temperature [K]",
     "anode_potential_V": "Negative electrode surface potential difference at separator interface [V]",
     "discharged_Ah": "Discharge capacity [A.h]",
@@ -46,12 +48,14 @@ _NEVER = 1e3
 
 
 class PybammCell:
-    """The cell, ready to run steps; one per process, since building takes seconds."""
+    """A cell, ready to run steps; one per process and preset, since building takes seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: CellParameters) -> None:
         _silence()
+        self._parameters = parameters
         solver = pybamm.IDAKLUSolver(rtol=3e-4, atol=3e-6, output_variables=list(OUTPUTS.values()))
-        simulation = pybamm.Simulation(_model(), parameter_values=_parameters(), solver=solver, var_pts=POINTS)
+        values, points = parameter_values(parameters), dict(parameters.points)
+        simulation = pybamm.Simulation(_model(parameters), parameter_values=values, solver=solver, var_pts=points)
         simulation.build()
         self._model, self._solver = simulation.built_model, solver
 
@@ -63,7 +67,7 @@ class PybammCell:
         Raises:
             CellFailureError: the solver failed, or the cell left the range of the model; carries the steps done.
         """
-        inputs = _state_inputs(state, voltage_V, ambient_K)
+        inputs = state_inputs(self._parameters, state, voltage_V, ambient_K)
         traces: list[StepTrace] = []
         solution = None
         for step in steps:
@@ -130,8 +134,11 @@ def _step_inputs(step: CellStep) -> dict[str, float]:
     }
 
 
-def _state_inputs(state: CellState, voltage_V: float, ambient_K: float) -> dict[str, float]:
-    x, y = p.equilibrium(state, voltage_V)
+def state_inputs(
+    parameters: CellParameters, state: CellState, voltage_V: float, ambient_K: float, discharged_Ah: float = 0.0
+) -> dict[str, float]:
+    """The model's inputs that say how aged the cell is and where it rests (see `equilibrium`)."""
+    x, y = equilibrium(parameters, state, voltage_V, discharged_Ah)
     return {
         "x0": x,
         "y0": y,
@@ -140,85 +147,115 @@ def _state_inputs(state: CellState, voltage_V: float, ambient_K: float) -> dict[
         "f_R": state.resistance_factor,
         "f_n": state.negative_active,
         "f_p": state.positive_active,
+        "leak_S": state.leak_S,
     }
 
 
-def _control(variables: Any) -> Any:
+def base_options() -> dict[str, Any]:
+    """What every model of a cell has: one temperature, a series resistance, two graphite populations."""
+    return {"thermal": "lumped", "contact resistance": "true", "particle phases": ("2", "1")}
+
+
+def _model(parameters: CellParameters) -> Any:
     given = pybamm.InputParameter
-    current = (variables["Current [A]"] - given("I_set")) / p.NOMINAL_CAPACITY_AH
-    return given("hold") * (variables["Voltage [V]"] - given("V_set")) + (1 - given("hold")) * current
 
+    def control(variables: Any) -> Any:
+        volts = variables["Voltage [V]"]
+        current = (_measured(variables) - given("I_set")) / parameters.nominal_capacity_Ah
+        return given("hold") * (volts - given("V_set")) + (1 - given("hold")) * current
 
-def _model() -> Any:
-    options = {
-        "thermal": "lumped",
-        "contact resistance": "true",
-        "particle phases": ("2", "1"),
-        "operating mode": _control,
-    }
-    model = pybamm.lithium_ion.SPMe(options)
-    volts, current = model.variables["Voltage [V]"], model.variables["Current [A]"]
+    model = pybamm.lithium_ion.SPMe({**base_options(), "operating mode": control})
+    volts, current = model.variables["Voltage [V]"], _measured(model.variables)
+    model.variables[MEASURED_CURRENT] = current
+    _add_short(model, volts, current)
     model.events += [
-        pybamm.Event(ABOVE, pybamm.InputParameter("V_above") - volts),
-        pybamm.Event(BELOW, volts - pybamm.InputParameter("V_below")),
-        pybamm.Event(FADED, abs(current) - pybamm.InputParameter("I_end")),
+        pybamm.Event(ABOVE, given("V_above") - volts),
+        pybamm.Event(BELOW, volts - given("V_below")),
+        pybamm.Event(FADED, abs(current) - given("I_end")),
     ]
     return model
 
 
-def _parameters() -> Any:
-    given = pybamm.InputParameter
-    values = pybamm.ParameterValues("Prada2013")
-    positive_kinetics = values["Positive electrode exchange-current density [A.m-2]"]
-    values.update(p.THERMAL, check_already_exists=False)
+def _measured(variables: Any) -> Any:
+    """The current outside the cell, discharge positive: what the electrodes give less what the short takes."""
+    return variables["Current [A]"] - pybamm.InputParameter("leak_S") * variables["Voltage [V]"]
+
+
+def _add_short(model: Any, volts: Any, current: Any) -> None:
+    """Count the charge that passes outside, and heat the cell by what the short burns."""
+    by_name = {variable.name: variable for variable in model.rhs}
+    model.rhs[by_name["Discharge capacity [A.h]"]] = current / 3600
+    heat_W_m3 = pybamm.InputParameter("leak_S") * volts**2 / model.variables["Cell thermal volume [m3]"]
+    capacity = model.variables["Volume-averaged effective heat capacity [J.K-1.m-3]"]
+    model.rhs[by_name["Volume-averaged cell temperature [K]"]] += heat_W_m3 / capacity
+
+
+def parameter_values(parameters: CellParameters) -> Any:
+    """PyBaMM's parameter values of a cell, its state left open as inputs."""
+    given, positive = pybamm.InputParameter, parameters.positive
+    values = pybamm.ParameterValues(parameters.parameter_set)
+    exchange = values["Positive electrode exchange-current density [A.m-2]"]
+    values.update(dict(parameters.overrides), check_already_exists=False)
     values.update(
         {
-            "Electrode width [m]": p.ELECTRODE_WIDTH_M,
-            "Nominal cell capacity [A.h]": p.NOMINAL_CAPACITY_AH,
+            "Nominal cell capacity [A.h]": parameters.nominal_capacity_Ah,
             "Ambient temperature [K]": given("T_ambient"),
             "Initial temperature [K]": given("T_ambient"),
-            "Reference temperature [K]": 298.15,
-            "Contact resistance [Ohm]": p.SERIES_RESISTANCE_OHM * given("f_R"),
-            "Positive electrode active material volume fraction": p.POSITIVE_FRACTION * given("f_p"),
-            "Positive electrode exchange-current density [A.m-2]": lambda *a: p.POSITIVE_KINETICS * positive_kinetics(*a),
-            "Positive electrode OCP [V]": lambda y: p.positive_potential_V(y, np),
-            "Initial concentration in positive electrode [mol.m-3]": p.POSITIVE_CONCENTRATION_MOL_M3 * given("y0"),
-            "Upper voltage cut-off [V]": p.MODEL_MAX_VOLTAGE_V,
-            "Lower voltage cut-off [V]": p.MODEL_MIN_VOLTAGE_V,
+            "Reference temperature [K]": parameters.reference_temperature_K,
+            "Contact resistance [Ohm]": parameters.series_resistance_ohm * given("f_R"),
+            "Positive electrode active material volume fraction": positive.volume_fraction * given("f_p"),
+            "Positive electrode exchange-current density [A.m-2]": _kinetics(exchange, positive),
+            "Positive electrode OCP [V]": lambda y: positive.potential_V(y, np),
+            "Initial concentration in positive electrode [mol.m-3]": positive.concentration_mol_m3 * given("y0"),
+            "Upper voltage cut-off [V]": parameters.max_voltage_V,
+            "Lower voltage cut-off [V]": parameters.min_voltage_V,
         }
     )
-    phi, kinetics = given("phi"), values["Negative electrode exchange-current density [A.m-2]"]
-    healthy = _graphite("Primary: ", 1 - phi, 1.0, 1.0, kinetics)
-    impeded = _graphite("Secondary: ", phi, p.IMPEDED_KINETICS, p.IMPEDED_DIFFUSION, kinetics)
+    phi = given("phi")
+    healthy = _graphite("Primary: ", parameters, values, 1 - phi, 1.0, 1.0)
+    impeded = _graphite("Secondary: ", parameters, values, phi, parameters.impeded_kinetics, parameters.impeded_diffusion)
     values.update({**healthy, **impeded}, check_already_exists=False)
     return values
 
 
-def _graphite(phase: str, share: Any, kinetics: float, diffusion: float, exchange: Any) -> dict[str, Any]:
+def _graphite(
+    phase: str, parameters: CellParameters, values: Any, share: Any, kinetics: float, diffusion: float
+) -> dict[str, Any]:
     """Parameters of one graphite population."""
-
-    def diffusivity(x: Any, temperature: Any) -> Any:
-        activation = p.NEGATIVE_DIFFUSIVITY_ACTIVATION_J_MOL / p.GAS_J_MOL_K
-        arrhenius = np.exp(activation * (1 / p.REFERENCE_TEMPERATURE_K - 1 / temperature))
-        stoichiometry = ((x + 0.01) / 0.5) ** p.NEGATIVE_DIFFUSIVITY_POWER
-        return diffusion * p.NEGATIVE_DIFFUSIVITY_M2_S * stoichiometry * arrhenius
-
-    def exchange_current(c_e: Any, c_s: Any, c_max: Any, temperature: Any) -> Any:
-        stoichiometry = ((c_s / c_max + 1e-3) / 0.5) ** p.NEGATIVE_KINETICS_POWER
-        return kinetics * p.NEGATIVE_KINETICS * exchange(c_e, c_s, c_max, temperature) * stoichiometry
-
-    values = {
-        "Negative electrode active material volume fraction": p.NEGATIVE_FRACTION * pybamm.InputParameter("f_n") * share,
-        "Negative particle diffusivity [m2.s-1]": diffusivity,
-        "Negative electrode exchange-current density [A.m-2]": exchange_current,
-        "Negative electrode OCP [V]": lambda x: p.negative_potential_V(x, np),
+    graphite, given = parameters.negative, pybamm.InputParameter
+    exchange = _kinetics(values["Negative electrode exchange-current density [A.m-2]"], graphite)
+    diffusivity = graphite.diffusivity_m2_s or values["Negative particle diffusivity [m2.s-1]"]
+    named = {
+        "Negative electrode active material volume fraction": graphite.volume_fraction * given("f_n") * share,
+        "Negative particle diffusivity [m2.s-1]": lambda x, kelvin: diffusion * diffusivity(x, kelvin),
+        "Negative electrode exchange-current density [A.m-2]": lambda *a: kinetics * exchange(*a),
+        "Negative electrode OCP [V]": lambda x: graphite.potential_V(x, np),
         "Negative electrode OCP entropic change [V.K-1]": 0.0,
-        "Negative particle radius [m]": 5e-6,
-        "Maximum concentration in negative electrode [mol.m-3]": p.NEGATIVE_CONCENTRATION_MOL_M3,
-        "Initial concentration in negative electrode [mol.m-3]": p.NEGATIVE_CONCENTRATION_MOL_M3 * pybamm.InputParameter("x0"),
-        "Negative electrode density [kg.m-3]": p.THERMAL["Negative electrode density [kg.m-3]"],
+        "Negative particle radius [m]": parameters.particle_radius_m,
+        "Maximum concentration in negative electrode [mol.m-3]": graphite.concentration_mol_m3,
+        "Initial concentration in negative electrode [mol.m-3]": graphite.concentration_mol_m3 * given("x0"),
+        "Negative electrode density [kg.m-3]": parameters.density_kg_m3,
     }
-    return {phase + name: value for name, value in values.items()}
+    return {phase + name: value for name, value in named.items()}
+
+
+def _kinetics(exchange: Any, electrode: Electrode) -> Any:
+    """The parameter set's exchange current, times the electrode's own factor."""
+
+    def exchange_current(c_e: Any, c_s: Any, c_max: Any, kelvin: Any) -> Any:
+        return electrode.kinetics(c_s / c_max) * exchange(c_e, c_s, c_max, kelvin)
+
+    return exchange_current
+
+
+@cache
+def pybamm_cell(preset: str) -> PybammCell:
+    """This process's cell of a preset, built when first asked for.
+
+    Raises:
+        KeyError: if there is no preset of that name.
+    """
+    return PybammCell(PRESETS[preset].parameters)
 
 
 def _silence() -> None:

@@ -1,87 +1,19 @@
-"""The simulated cell's coefficients, in one table with their sources, and its equilibrium.
+"""What describes a simulated cell: the numbers of its model, its state, and its equilibrium.
 
-Synthetic: an LFP/graphite cell of 1.1 Ah calibrated to summary statistics of Severson et al., Nature Energy 4 (2019)
-383. It is no model of a real A123 cell and no evidence about one.
-
-Graphite comes in two populations: a healthy one, and an *impeded* one (share phi) whose kinetics are slower by
-`IMPEDED_KINETICS` and whose diffusion is slower by `IMPEDED_DIFFUSION`.
+Graphite comes in two populations: a healthy one, and an *impeded* one (share phi) whose kinetics and diffusion are slower.
+The cells themselves are in `cell_presets`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-NOMINAL_CAPACITY_AH = 1.1
 FARADAY_C_MOL = 96485.0
 GAS_J_MOL_K = 8.314
 ZERO_CELSIUS_K = 273.15
-
-# Capacities of the electrodes, active material untouched (fitted: kinetics and balance to the median discharge curve of
-# cycle 10 of the 124 cells of Severson 2019; 27.5 mAh rms, worst on the plateau).
-NEGATIVE_CAPACITY_AH = 1.334
-POSITIVE_CAPACITY_AH = 1.51
-
-# Factors on the parameter set Prada2013 of PyBaMM (fitted, same fit).
-NEGATIVE_DIFFUSIVITY_M2_S = 3e-14 * 10.951053471909018  # at half lithiation and 303.15 K; x ((x + 0.01)/0.5)^0.149
-NEGATIVE_DIFFUSIVITY_POWER = 0.14941050319157606
-NEGATIVE_DIFFUSIVITY_ACTIVATION_J_MOL = 3e4
-NEGATIVE_KINETICS = 8.287573953064346  # on the exchange current of Chen 2020; x ((x + 0.001)/0.5)^0.719
-NEGATIVE_KINETICS_POWER = 0.7194920645545242
-NEGATIVE_OCP_STEEPNESS = 1.7490381999428826  # on the first exponential of Chen 2020's graphite potential
-POSITIVE_KINETICS = 12.025035527303459  # on the exchange current of Kashkooli 2017
-POSITIVE_OCP_SHIFT_V = -0.005411726933261333  # on Afshar 2017's LFP potential
-SERIES_RESISTANCE_OHM = 0.010
-SERIES_RESISTANCE_FACTOR = 0.5247292679909692  # f_R of a fresh cell
-REFERENCE_TEMPERATURE_K = 303.15
-
-# Fitted to the median change of the discharge curve between cycles 10 and 100 (4.5 mAh rms).
-IMPEDED_KINETICS = 0.0007595164282766573
-IMPEDED_DIFFUSION = 0.13479213472695697
-IMPEDED_FRACTION_FRESH = 0.007257997569341527
-
-# What the lumped thermal model needs and Prada2013 lacks: foils of 10 um copper and 20 um aluminium, handbook densities and
-# heat capacities, an 18650 can, and still air helped by a fan. Chosen, not measured.
-THERMAL: dict[str, float] = {
-    "Negative current collector thickness [m]": 1e-5,
-    "Positive current collector thickness [m]": 2e-5,
-    "Negative current collector conductivity [S.m-1]": 5.84e7,
-    "Positive current collector conductivity [S.m-1]": 3.69e7,
-    "Negative current collector density [kg.m-3]": 8960.0,
-    "Positive current collector density [kg.m-3]": 2700.0,
-    "Negative current collector specific heat capacity [J.kg-1.K-1]": 385.0,
-    "Positive current collector specific heat capacity [J.kg-1.K-1]": 897.0,
-    "Negative electrode density [kg.m-3]": 1657.0,
-    "Negative electrode specific heat capacity [J.kg-1.K-1]": 1100.0,
-    "Separator density [kg.m-3]": 397.0,
-    "Separator specific heat capacity [J.kg-1.K-1]": 1100.0,
-    "Positive electrode density [kg.m-3]": 2400.0,
-    "Positive electrode specific heat capacity [J.kg-1.K-1]": 1100.0,
-    "Cell volume [m3]": 1.654e-5,
-    "Cell cooling surface area [m2]": 4.18e-3,
-    "Total heat transfer coefficient [W.m-2.K-1]": 30.0,
-}
-
-# Geometry and concentrations of Prada2013 that the capacities above are converted with.
-ELECTRODE_HEIGHT_M = 0.6
-NEGATIVE_THICKNESS_M, POSITIVE_THICKNESS_M = 3.4e-5, 8e-5
-NEGATIVE_FRACTION = 0.58
-NEGATIVE_CONCENTRATION_MOL_M3, POSITIVE_CONCENTRATION_MOL_M3 = 30555.0, 22806.0
-ELECTRODE_WIDTH_M = (
-    NEGATIVE_CAPACITY_AH
-    * 3600
-    / (FARADAY_C_MOL * ELECTRODE_HEIGHT_M * NEGATIVE_THICKNESS_M * NEGATIVE_FRACTION * NEGATIVE_CONCENTRATION_MOL_M3)
-)
-POSITIVE_FRACTION = (
-    POSITIVE_CAPACITY_AH
-    * 3600
-    / (FARADAY_C_MOL * ELECTRODE_HEIGHT_M * ELECTRODE_WIDTH_M * POSITIVE_THICKNESS_M * POSITIVE_CONCENTRATION_MOL_M3)
-)
-
-# Outside these the model is an extrapolation that nobody has looked at: the run fails there.
-MODEL_MIN_VOLTAGE_V, MODEL_MAX_VOLTAGE_V = 1.2, 4.2
-MODEL_MAX_CURRENT_A = 12 * NOMINAL_CAPACITY_AH
 
 
 @dataclass(frozen=True)
@@ -90,9 +22,10 @@ class CellState:
 
     Attributes:
         impeded_fraction: share of graphite that is impeded (phi).
-        lithium_Ah: cyclable lithium (N).
+        lithium_Ah: lithium in both electrodes (N).
         resistance_factor: on the series resistance (f_R).
         negative_active, positive_active: share of active material left (f_n, f_p).
+        leak_S: conductance of an internal short, 1/ohm; its current flows inside the cell and is not measured.
     """
 
     impeded_fraction: float
@@ -100,36 +33,90 @@ class CellState:
     resistance_factor: float
     negative_active: float
     positive_active: float = 1.0
+    leak_S: float = 0.0
 
 
-def negative_potential_V(x: Any, numeric: Any = math) -> Any:
-    """Graphite's open-circuit potential at stoichiometry x: Chen 2020, its first exponential steepened.
+def unchanged(_stoichiometry: Any) -> float:
+    """A factor of one, whatever the stoichiometry."""
+    return 1.0
 
-    `numeric` offers `exp` and `tanh`: `math` for floats, numpy for PyBaMM's symbols.
+
+@dataclass(frozen=True)
+class Electrode:
+    """One electrode of the model.
+
+    Attributes:
+        capacity_Ah: charge from stoichiometry 0 to 1, active material untouched.
+        volume_fraction: of active material, when untouched.
+        concentration_mol_m3: of lithium at stoichiometry 1.
+        potential_V: `(stoichiometry, numeric) -> V` against lithium; `numeric` offers `exp` and `tanh`: `math` for floats,
+            numpy for PyBaMM's symbols.
+        kinetics: `stoichiometry -> factor` on the exchange current of the parameter set.
+        diffusivity_m2_s: `(stoichiometry, temperature in K) -> m2/s`; None takes that of the parameter set.
     """
-    tanh = numeric.tanh
-    return (
-        1.9793 * numeric.exp(-39.3631 * NEGATIVE_OCP_STEEPNESS * x)
-        + 0.2482
-        - 0.0909 * tanh(29.8538 * (x - 0.1234))
-        - 0.04478 * tanh(14.9159 * (x - 0.2769))
-        - 0.0205 * tanh(30.4444 * (x - 0.6103))
+
+    capacity_Ah: float
+    volume_fraction: float
+    concentration_mol_m3: float
+    potential_V: Callable[..., Any]
+    kinetics: Callable[[Any], Any] = unchanged
+    diffusivity_m2_s: Callable[[Any, Any], Any] | None = None
+
+
+@dataclass(frozen=True)
+class CellParameters:
+    """The numbers of one cell's model.
+
+    Attributes:
+        parameter_set: of PyBaMM, which gives every number not named here.
+        overrides: numbers put in the place of the set's, under PyBaMM's names.
+        particle_radius_m: of graphite, both populations.
+        density_kg_m3: of the negative electrode.
+        impeded_kinetics, impeded_diffusion: factors on impeded graphite's.
+        series_resistance_ohm: contacts and foils, at f_R = 1.
+        reference_temperature_K: of the parameter set's Arrhenius laws.
+        min_voltage_V, max_voltage_V, max_rate_C: outside these the model is an extrapolation that nobody has looked at: a
+            run fails there.
+        points: mesh points by PyBaMM's names of its dimensions.
+    """
+
+    parameter_set: str
+    nominal_capacity_Ah: float
+    negative: Electrode
+    positive: Electrode
+    particle_radius_m: float
+    density_kg_m3: float
+    impeded_kinetics: float
+    impeded_diffusion: float
+    series_resistance_ohm: float
+    min_voltage_V: float
+    max_voltage_V: float
+    max_rate_C: float
+    reference_temperature_K: float = 298.15
+    overrides: Mapping[str, float] = field(default_factory=dict)
+    points: Mapping[str, int] = field(
+        default_factory=lambda: {"x_n": 5, "x_s": 3, "x_p": 5, "r_n": 20, "r_n_prim": 20, "r_n_sec": 12, "r_p": 8}
     )
 
+    @property
+    def max_current_A(self) -> float:
+        """The largest current that the model covers."""
+        return self.max_rate_C * self.nominal_capacity_Ah
 
-def positive_potential_V(y: Any, numeric: Any = math) -> Any:
-    """LFP's open-circuit potential at stoichiometry y: Afshar 2017, shifted."""
-    lithiated = 0.9 * numeric.exp(-30 * (1 - y))
-    return 3.4077 - 0.020269 * y + 0.5 * numeric.exp(-150 * y) - lithiated + POSITIVE_OCP_SHIFT_V
+    @property
+    def middle_voltage_V(self) -> float:
+        """The cell's voltage with the positive electrode half full: what lies above it is nearly full."""
+        return float(self.positive.potential_V(0.5, math))
 
 
-def equilibrium(state: CellState, voltage_V: float) -> tuple[float, float]:
-    """Stoichiometries (x of graphite, y of LFP) at which a rested cell shows a voltage.
+def equilibrium(cell: CellParameters, state: CellState, voltage_V: float, discharged_Ah: float = 0.0) -> tuple[float, float]:
+    """Stoichiometries (x of graphite, y of the positive electrode) of a rested cell.
 
-    Solves U_p(y) - U_n(x) = V with Q_n f_n x + Q_p f_p y = N by bisection in y (the voltage falls as y grows).
+    Solves U_p(y) - U_n(x) = V with Q_n f_n x + Q_p f_p y = N by bisection in y (the voltage falls as y grows), then takes
+    `discharged_Ah` out: x falls by charge over Q_n f_n, y grows by charge over Q_p f_p.
     """
-    negative_Ah = NEGATIVE_CAPACITY_AH * state.negative_active
-    positive_Ah = POSITIVE_CAPACITY_AH * state.positive_active
+    negative_Ah = cell.negative.capacity_Ah * state.negative_active
+    positive_Ah = cell.positive.capacity_Ah * state.positive_active
 
     def graphite(y: float) -> float:
         return (state.lithium_Ah - positive_Ah * y) / negative_Ah
@@ -137,6 +124,7 @@ def equilibrium(state: CellState, voltage_V: float) -> tuple[float, float]:
     low, high = max(1e-6, (state.lithium_Ah - negative_Ah) / positive_Ah), min(0.999, state.lithium_Ah / positive_Ah)
     for _ in range(60):
         y = 0.5 * (low + high)
-        above = positive_potential_V(y) - negative_potential_V(graphite(y)) > voltage_V
+        above = cell.positive.potential_V(y, math) - cell.negative.potential_V(graphite(y), math) > voltage_V
         low, high = (y, high) if above else (low, y)
-    return min(graphite(y), 0.999), y
+    x = min(graphite(y), 0.999)
+    return x - discharged_Ah / negative_Ah, y + discharged_Ah / positive_Ah

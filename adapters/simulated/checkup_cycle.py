@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.simulated.ageing import Stress, stress_of
-from adapters.simulated.cell_parameters import MODEL_MAX_CURRENT_A, ZERO_CELSIUS_K, CellState
+from adapters.simulated.ageing import AgeingLaw, Stress, stress_of
+from adapters.simulated.cell_parameters import ZERO_CELSIUS_K, CellState
+from adapters.simulated.cell_presets import CellPreset
 from adapters.simulated.cell_steps import Array, CellFailureError, CellStep, CyclingCell, Ending, StepTrace
 from orchestrator.domain import SafetyLimits
 
@@ -46,7 +47,13 @@ class SimulatedCycle:
 
 
 def simulate_cycle(
-    cell: CyclingCell, plan: list[CellStep], state: CellState, voltage_V: float, ambient_degC: float, limits: SafetyLimits
+    preset: CellPreset,
+    cell: CyclingCell,
+    plan: list[CellStep],
+    state: CellState,
+    voltage_V: float,
+    ambient_degC: float,
+    limits: SafetyLimits,
 ) -> SimulatedCycle:
     """Run one cycle and look for everything that a solver would pass over in silence."""
     broken: BreakOff | None = None
@@ -56,8 +63,8 @@ def simulate_cycle(
         traces = failure.done
         step = plan[min(len(traces) - (1 if traces and traces[-1].ending is Ending.OUT_OF_RANGE else 0), len(plan) - 1)]
         broken = BreakOff(f"step {step.number} ({step.what}): {failure.why}")
-    broken = broken or _silent_failure(plan, traces)
-    samples, stress = _samples(traces)
+    broken = broken or _silent_failure(plan, traces, preset.parameters.max_current_A)
+    samples, stress = _samples(traces, preset.law)
     samples, violation = _until_violation(samples, limits)
     return _cycle(samples, stress, violation or broken)
 
@@ -71,29 +78,29 @@ def _cycle(samples: dict[str, Array], stress: Stress, broken: BreakOff | None) -
     return SimulatedCycle(samples, float(samples["time_s"][-1]) if some else 0.0, out, stress, broken)
 
 
-def _silent_failure(plan: list[CellStep], traces: list[StepTrace]) -> BreakOff | None:
+def _silent_failure(plan: list[CellStep], traces: list[StepTrace], max_current_A: float) -> BreakOff | None:
     for trace in traces:
         step = trace.step
         if step.must_end_early and trace.ending is Ending.DURATION:
             hours = step.max_duration_s / 3600
             return BreakOff(f"step {step.number} ({step.what}) did not reach its end within {hours:.3g} h")
         most_A = max(np.abs(trace.columns["current_A"])) if len(trace.time_s) else 0.0
-        if most_A > MODEL_MAX_CURRENT_A:
-            why = f"the current reached {most_A:.3g} A; the model covers {MODEL_MAX_CURRENT_A:g} A"
+        if most_A > max_current_A:
+            why = f"the current reached {most_A:.3g} A; the model covers {max_current_A:g} A"
             return BreakOff(f"step {step.number} ({step.what}): {why}")
     if len(traces) != len(plan):
         return BreakOff(f"the simulation returned {len(traces)} of {len(plan)} steps")
     return None
 
 
-def _samples(traces: list[StepTrace]) -> tuple[dict[str, Array], Stress]:
+def _samples(traces: list[StepTrace], law: AgeingLaw) -> tuple[dict[str, Array], Stress]:
     done = [trace for trace in traces if len(trace.time_s)]
     if not done:
         return {name: np.empty(0) for name in SAMPLE_COLUMNS}, Stress(0.0, 0.0, 0.0)
     joined = {name: np.concatenate([t.columns[name] for t in done]) for name in done[0].columns}
     time_s = np.concatenate([_ticked(t) for t in done])
     passed = -np.diff(joined["discharged_Ah"], prepend=0.0)
-    stress = stress_of(time_s, joined["current_A"], joined["temperature_K"], joined["anode_potential_V"])
+    stress = stress_of(time_s, joined["current_A"], joined["temperature_K"], joined["anode_potential_V"], law)
     return {
         "time_s": time_s,
         "voltage_V": joined["voltage_V"],

@@ -13,8 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 
-from adapters.simulated.cell_steps import CyclingCell
-from adapters.simulated.computing import Slice, compute
+from adapters.simulated.computing import CellSource, Slice, compute
 from adapters.simulated.journal import Start
 from adapters.simulated.life_test import LifeEnd
 from adapters.simulated.run_files import CheckUpNote, RunFiles
@@ -91,13 +90,11 @@ class Computation:
     Args:
         runs: holds a folder per run.
         workers: how many processes.
-        cell: gives the cell to compute with in the caller's thread; None uses the workers.
+        cell: gives the cell of a preset to compute with in the caller's thread; None uses the workers.
         answer_timeout_s: a worker silent for longer is killed, and the run it was at has failed.
     """
 
-    def __init__(
-        self, runs: Path, workers: int, cell: Callable[[], CyclingCell] | None = None, answer_timeout_s: float = 300.0
-    ) -> None:
+    def __init__(self, runs: Path, workers: int, cell: CellSource | None = None, answer_timeout_s: float = 300.0) -> None:
         self._runs, self._cell = runs, cell
         self._changed = threading.Condition(threading.RLock())
         self._progress: dict[str, Progress] = {}
@@ -151,7 +148,7 @@ class Computation:
             if self._cell is None:
                 self._wait_for_workers(seen)
             else:
-                self._compute_here(self._cell())
+                self._compute_here(self._cell)
 
     def _refresh_elsewhere(self) -> None:
         """Look at the files of runs that another process computes."""
@@ -169,7 +166,7 @@ class Computation:
         self._changes += 1
         self._changed.notify_all()
 
-    def _compute_here(self, cell: CyclingCell) -> None:
+    def _compute_here(self, cell: CellSource) -> None:
         job = self._next()
         if job is None:
             time.sleep(BUSY_PAUSE_S / 10)  # another thread or process is at every run that is left

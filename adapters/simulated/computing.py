@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.simulated.cell_presets import preset_for
 from adapters.simulated.cell_steps import CyclingCell
-from adapters.simulated.life_test import LifeEnd, LifeTest
+from adapters.simulated.life_test import CheckUp, LifeEnd, LifeTest
 from adapters.simulated.run_files import RunFiles
 from orchestrator.domain import RunRequest, RunState
 
@@ -22,7 +23,11 @@ class Slice:
     checkups: int
 
 
-def compute(job: Slice, cell: CyclingCell, heard: Callable[[], None]) -> bool:
+# Gives the cell to compute with, by the name of its preset.
+CellSource = Callable[[str], CyclingCell]
+
+
+def compute(job: Slice, cell: CellSource, heard: Callable[[], None]) -> bool:
     """Compute a slice, calling `heard` after each file written; False if another process is at this run.
 
     Whatever the model raises becomes the run's fate: a test whose simulation fails has failed, the cycler has not.
@@ -34,7 +39,7 @@ def compute(job: Slice, cell: CyclingCell, heard: Callable[[], None]) -> bool:
         if files.read_end() is not None:
             return True
         last = files.last()
-        items = LifeTest(job.request, job.seed, cell).run(last)
+        items = _items(job, cell, last)
         for _ in range(job.checkups):
             try:
                 item = next(items)
@@ -48,6 +53,10 @@ def compute(job: Slice, cell: CyclingCell, heard: Callable[[], None]) -> bool:
             heard()
     heard()
     return True
+
+
+def _items(job: Slice, cell: CellSource, last: CheckUp | None) -> Iterator[CheckUp | LifeEnd]:
+    yield from LifeTest(job.request, job.seed, cell(preset_for(job.request.cell.name).name)).run(last)
 
 
 def _unexpected(error: Exception, cycle: int, end_s: float) -> LifeEnd:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.simulated.admission import refusal
 from adapters.simulated.cell_steps import CyclingCell
 from adapters.simulated.computation import Computation, Progress
-from adapters.simulated.experiment import unrunnable
+from adapters.simulated.computing import CellSource
 from adapters.simulated.instrument import Instrument, as_columns
 from adapters.simulated.journal import Journal, Start, Stop
 from adapters.simulated.life_test import CheckUp
@@ -23,8 +24,6 @@ from orchestrator.domain import Capabilities, Clock, Recording, RunRef, RunReque
 from orchestrator.domain.errors import ChannelBusyError, CyclerError, RequestRefusedError
 from orchestrator.domain.recording import Columns, concatenate
 
-CELL_FAMILY = "lfp_a123"
-AMBIENT_RANGE_DEGC = (0.0, 60.0)
 LIMITS = frozenset({"max_voltage_V", "min_voltage_V", "max_temperature_degC", "max_current_A"})
 Rows = dict[str, NDArray[Any]]
 
@@ -71,6 +70,11 @@ class SimulatedCycler:
     def capabilities(self) -> Capabilities:
         """What it can do."""
         return Capabilities(name=self._name, channels=self._channels, limits=LIMITS, searchable=True, synthetic=True)
+
+    @property
+    def clock(self) -> Clock:
+        """The lab time it lives in."""
+        return self._clock
 
     def bind(self, clock: Clock, folder: Path) -> None:
         """Use the lab's clock and a folder of the lab's, unless the constructor was given others."""
@@ -208,11 +212,11 @@ class SimulatedCycler:
                 weakref.finalize(self, self._computation.close)
             return self._journal, self._computation
 
-    def _cell_source(self) -> Callable[[], CyclingCell] | None:
+    def _cell_source(self) -> CellSource | None:
         """Where a cell for the caller's own thread comes from; None leaves computing to the workers."""
         cell = self._cell
         if cell is not None:
-            return lambda: cell
+            return lambda _preset: cell
         return _own_pybamm_cell if self._workers == 0 else None
 
     def _synced(self) -> tuple[Journal, Computation]:
@@ -280,16 +284,9 @@ class SimulatedCycler:
             raise RequestRefusedError(f"{self._name} cannot run test {request.key}: {problem}")
 
     def _problem(self, request: RunRequest) -> str | None:
-        low, high = AMBIENT_RANGE_DEGC
         if request.channel not in self._channels:
             return f"there is no channel {request.channel}; it has {', '.join(self._channels)}."
-        if not request.cell.name.startswith(CELL_FAMILY):
-            return f"it has no model of the cell {request.cell.name}; use {CELL_FAMILY}."
-        if request.checkup is not None:
-            return "it records ageing cycles as they are; leave the check-up protocol out."
-        if not low <= request.ambient_temperature_degC <= high:
-            return f"{request.ambient_temperature_degC:g} degC is outside what is simulated, {low:g} to {high:g} degC."
-        return unrunnable(request.protocol, request.cell.max_charge_rate_C)
+        return refusal(request)
 
     def _same_test(self, known: Start, request: RunRequest) -> RunRef:
         if known.request.content_sha256 != request.content_sha256:
@@ -332,13 +329,8 @@ def _channel_names(channels: int | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-_own_cells: list[CyclingCell] = []
+def _own_pybamm_cell(preset: str) -> CyclingCell:
+    """This process's PyBaMM cell of a preset, built when first asked for."""
+    from adapters.simulated.cell_model import pybamm_cell
 
-
-def _own_pybamm_cell() -> CyclingCell:
-    """This process's PyBaMM cell, built when first asked for."""
-    if not _own_cells:
-        from adapters.simulated.cell_model import PybammCell
-
-        _own_cells.append(PybammCell())
-    return _own_cells[0]
+    return pybamm_cell(preset)

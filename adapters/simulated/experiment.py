@@ -7,41 +7,41 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.simulated import cell_parameters as p
+from adapters.simulated.cell_parameters import CellParameters
 from adapters.simulated.cell_steps import Array, CellStep
 from orchestrator.domain import ConstantCurrent, ConstantVoltage, Protocol, Rest
 
-# A step that should end by its voltage or current but has passed this much time is given up.
-MOST_CHARGE_IN_A_STEP_AH = 3 * p.NOMINAL_CAPACITY_AH
+# A step that should end by its voltage or current but has passed this much charge or time is given up.
+MOST_CHARGE_IN_A_STEP = 3.0  # nominal capacities
 LONGEST_HOLD_S = 24 * 3600.0
-# One sample per 1/160 of the nominal capacity under constant current; holds and rests are sampled ever less densely.
-CHARGE_PER_SAMPLE_AH = p.NOMINAL_CAPACITY_AH / 160
+# Samples per nominal capacity under constant current; holds and rests are sampled ever less densely.
+SAMPLES_PER_CAPACITY = 160
 FIRST_SAMPLE_S, SAMPLE_GROWTH, LONGEST_SAMPLE_S = 1.0, 1.1, 120.0
 MOST_STEPS = 100
 
 
-def plan_cycle(protocol: Protocol) -> list[CellStep]:
+def plan_cycle(protocol: Protocol, cell: CellParameters) -> list[CellStep]:
     """The steps of one cycle. The protocol must have passed `unrunnable`."""
-    return [_plan(number, step) for number, step in enumerate(protocol.walk(), start=1)]
+    return [_plan(number, step, cell.nominal_capacity_Ah) for number, step in enumerate(protocol.walk(), start=1)]
 
 
-def begins_with_charge(protocol: Protocol) -> bool:
+def begins_with_charge(protocol: Protocol, cell: CellParameters) -> bool:
     """Whether current first flows into the cell; such a cycle begins with an empty cell, any other with a full one."""
     for step in protocol.walk():
         if isinstance(step, ConstantCurrent):
             return step.charging
         if isinstance(step, ConstantVoltage):
-            return bool(step.voltage_V > p.positive_potential_V(0.5))
+            return bool(step.voltage_V > cell.middle_voltage_V)
     return False
 
 
-def unrunnable(protocol: Protocol, max_rate_C: float) -> str | None:
-    """Why this cell cannot run a protocol, or None."""
+def unrunnable(protocol: Protocol, cell: CellParameters, max_rate_C: float) -> str | None:
+    """Why a cell cannot run a protocol as its ageing cycle, or None."""
     steps = list(protocol.walk())
     if len(steps) > MOST_STEPS:
         return f"one cycle has {len(steps)} steps; at most {MOST_STEPS} are simulated."
     for number, step in enumerate(steps, start=1):
-        problem = _problem(step, max_rate_C * p.NOMINAL_CAPACITY_AH)
+        problem = _problem(step, cell, max_rate_C * cell.nominal_capacity_Ah)
         if problem:
             return f"step {number} {problem}"
     currents = [s.current_A for s in steps if isinstance(s, ConstantCurrent)]
@@ -50,8 +50,8 @@ def unrunnable(protocol: Protocol, max_rate_C: float) -> str | None:
     return None
 
 
-def _problem(step: object, max_current_A: float) -> str | None:
-    low, high = p.MODEL_MIN_VOLTAGE_V, p.MODEL_MAX_VOLTAGE_V
+def _problem(step: object, cell: CellParameters, max_current_A: float) -> str | None:
+    low, high = cell.min_voltage_V, cell.max_voltage_V
     if isinstance(step, ConstantCurrent):
         volts: float | None = step.until_voltage_V
         if abs(step.current_A) > max_current_A * (1 + 1e-9):
@@ -67,19 +67,19 @@ def _problem(step: object, max_current_A: float) -> str | None:
     return None
 
 
-def _plan(number: int, step: object) -> CellStep:
+def _plan(number: int, step: object, nominal_Ah: float) -> CellStep:
     if isinstance(step, ConstantCurrent):
-        return _plan_current(number, step)
+        return _plan_current(number, step, nominal_Ah)
     if isinstance(step, ConstantVoltage):
         return _plan_voltage(number, step)
     assert isinstance(step, Rest)  # noqa: S101 - `unrunnable` refuses every other kind
     return CellStep(number, "rest", 0.0, None, step.duration_s, _thinning(step.duration_s))
 
 
-def _plan_current(number: int, step: ConstantCurrent) -> CellStep:
+def _plan_current(number: int, step: ConstantCurrent, nominal_Ah: float) -> CellStep:
     size, until = abs(step.current_A), step.until_voltage_V
     ends_s = [s for s in (step.until_duration_s, _seconds(step.until_capacity_Ah, size)) if s is not None]
-    longest = min(ends_s, default=MOST_CHARGE_IN_A_STEP_AH / size * 3600)
+    longest = min(ends_s, default=MOST_CHARGE_IN_A_STEP * nominal_Ah / size * 3600)
     verb = "charge" if step.charging else "discharge"
     return CellStep(
         number,
@@ -87,7 +87,7 @@ def _plan_current(number: int, step: ConstantCurrent) -> CellStep:
         current_A=step.current_A,
         voltage_V=None,
         max_duration_s=longest,
-        sample_times_s=_regular(longest, CHARGE_PER_SAMPLE_AH / size * 3600),
+        sample_times_s=_regular(longest, nominal_Ah / SAMPLES_PER_CAPACITY / size * 3600),
         until_above_V=until if step.charging else None,
         until_below_V=None if step.charging else until,
         must_end_early=not ends_s,

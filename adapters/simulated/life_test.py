@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.simulated import ageing
 from adapters.simulated.ageing import Age, Pace, Stress
+from adapters.simulated.cell_presets import preset_for
 from adapters.simulated.cell_steps import Array, CyclingCell
 from adapters.simulated.checkup_cycle import BreakOff, SimulatedCycle, simulate_cycle
 from adapters.simulated.experiment import begins_with_charge, plan_cycle
@@ -74,11 +75,13 @@ class LifeTest:
     """The test of one cell under one request."""
 
     def __init__(self, request: RunRequest, seed: int, cell: CyclingCell) -> None:
+        preset = preset_for(request.cell.name)
         self._request, self._seed, self._cell = request, seed, cell
-        self._plan = plan_cycle(request.protocol)
-        charge_first = begins_with_charge(request.protocol)
+        self._preset, self._law = preset, preset.law
+        self._plan = plan_cycle(request.protocol, preset.parameters)
+        charge_first = begins_with_charge(request.protocol, preset.parameters)
         self._rest_V = request.cell.min_voltage_V if charge_first else request.cell.max_voltage_V
-        self._individual = ageing.manufacture(generator(seed, request.key, "cell"))
+        self._individual = ageing.manufacture(generator(seed, request.key, "cell"), self._law)
 
     def run(self, after: CheckUp | None = None) -> Iterator[CheckUp | LifeEnd]:
         """Check-ups in order, then the end; with `after`, those that follow it."""
@@ -108,7 +111,7 @@ class LifeTest:
         return checkup.capacity_Ah * max(1.0, gain) < self._request.end_of_life_Ah
 
     def _first(self) -> CheckUp:
-        checkup = self._simulate(0, ageing.begin(self._individual), None)
+        checkup = self._simulate(0, ageing.begin(self._individual, self._law), None)
         if checkup.broken is None and self._below(checkup):
             why = (
                 f"the fresh cell gives only {checkup.capacity_Ah:.3g} Ah under this protocol, "
@@ -118,7 +121,7 @@ class LifeTest:
         return checkup
 
     def _following(self, last: CheckUp) -> CheckUp:
-        pace = ageing.pace(self._individual, last.age, last.stress)
+        pace = ageing.pace(self._individual, last.age, last.stress, self._law)
         following = self._at(self._next_cycle(last.cycle, pace), last, pace)
         if following.broken is not None or not self._below(following):
             return following
@@ -137,18 +140,18 @@ class LifeTest:
         return ended if ended.broken is not None or self._below(ended) else None
 
     def _next_cycle(self, cycle: int, pace: Pace) -> int:
-        step = min(ageing.longest_step(pace), self._request.checkup_every_cycles)
+        step = min(ageing.longest_step(pace, self._law), self._request.checkup_every_cycles)
         return min(cycle + step, *(n for n in (*ALWAYS_CHECKED, self._request.max_cycles) if n > cycle))
 
     def _at(self, cycle: int, last: CheckUp, pace: Pace) -> CheckUp:
-        return self._simulate(last.index + 1, ageing.advance(self._individual, last.age, pace, cycle), last)
+        return self._simulate(last.index + 1, ageing.advance(self._individual, last.age, pace, cycle, self._law), last)
 
     def _simulate(self, index: int, age: Age, last: CheckUp | None) -> CheckUp:
         request = self._request
         contacts = generator(self._seed, request.key, f"contacts/{age.cycle}")
-        state = ageing.state_of(self._individual, age, contacts)
+        state = replace(ageing.state_of(self._individual, age, contacts, self._law), leak_S=age.leak_S)
         ambient, limits = request.ambient_temperature_degC, request.protocol.limits
-        done = simulate_cycle(self._cell, self._plan, state, self._rest_V, ambient, limits)
+        done = simulate_cycle(self._preset, self._cell, self._plan, state, self._rest_V, ambient, limits)
         start_s = 0.0 if last is None else _start_s(last, age.cycle, done)
         return CheckUp(index, start_s, done.duration_s, done.capacity_Ah, age, done.stress, done.samples, done.broken)
 

@@ -1,7 +1,7 @@
 """A worker process: `python -m adapters.simulated.worker PARENT_PID`. Jobs come in as JSON lines, answers go out as such.
 
-It builds its cell at once, ignores Ctrl-C (the parent decides), and leaves within a second of its parent's death, however
-that died.
+It builds the cell of a preset when a job first asks for it, ignores Ctrl-C (the parent decides), and leaves within a second of
+its parent's death, however that died.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _private_output()
     threading.Thread(target=_leave_with, args=(int(sys.argv[1]),), daemon=True).start()
-    from adapters.simulated.cell_model import PybammCell  # seconds: after the watch has begun
+    from adapters.simulated.cell_model import pybamm_cell  # seconds: after the watch has begun
 
-    cell = PybammCell()
     _answer(answers, "ready")
     for line in sys.stdin:
         job = json.loads(line)
         request = from_plain(RunRequest, job["request"])
         work = Slice(Path(job["folder"]), request, job["seed"], job["checkups"])
-        mine = compute(work, cell, lambda: _answer(answers, "heard"))
+        mine = compute(work, pybamm_cell, lambda: _answer(answers, "heard"))
         _answer(answers, "done" if mine else "busy")
 
 

@@ -53,6 +53,15 @@ LFP_A123 = CellDesign(
     min_voltage_V=2.0,
     synthetic=True,
 )
+NMC_LGM50 = CellDesign(
+    name="nmc_lgm50",
+    chemistry="NMC/graphite 21700, model of the parameter set OKane2022 with an invented ageing law",
+    nominal_capacity_Ah=5.0,
+    max_voltage_V=4.2,
+    min_voltage_V=2.5,
+    max_charge_rate_C=3.0,
+    synthetic=True,
+)
 GENERIC = CellDesign(
     name="generic",
     chemistry="unspecified: for replayed or manual results, where the cell is described elsewhere",
@@ -60,7 +69,7 @@ GENERIC = CellDesign(
     max_voltage_V=4.2,
     min_voltage_V=2.5,
 )
-CELL_DESIGNS = {design.name: design for design in (LFP_A123, GENERIC)}
+CELL_DESIGNS = {design.name: design for design in (LFP_A123, NMC_LGM50, GENERIC)}
 
 
 def cell_design(name: str) -> CellDesign:

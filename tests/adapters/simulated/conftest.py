@@ -139,6 +139,6 @@ def cycler(new_cycler):
 
 @pytest.fixture(scope="session")
 def pybamm_cell():
-    from adapters.simulated.cell_model import PybammCell
+    from adapters.simulated.cell_model import pybamm_cell
 
-    return PybammCell()
+    return pybamm_cell("lfp_a123")

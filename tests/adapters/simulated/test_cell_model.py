@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from adapters.simulated.cell_parameters import CellState, equilibrium, negative_potential_V, positive_potential_V
+from adapters.simulated.cell_parameters import CellState, equilibrium
+from adapters.simulated.cell_presets import LFP_A123
 from adapters.simulated.cell_steps import Ending
 from adapters.simulated.checkup_cycle import simulate_cycle
 from adapters.simulated.experiment import plan_cycle
@@ -19,7 +20,8 @@ def cycle(pybamm_cell):
     """Simulates one cycle of a protocol."""
 
     def run(protocol, state=FRESH, voltage_V=3.6, ambient_degC=30.0):
-        return simulate_cycle(pybamm_cell, plan_cycle(protocol), state, voltage_V, ambient_degC, protocol.limits)
+        plan = plan_cycle(protocol, LFP_A123.parameters)
+        return simulate_cycle(LFP_A123, pybamm_cell, plan, state, voltage_V, ambient_degC, protocol.limits)
 
     return run
 
@@ -33,8 +35,9 @@ def passed_Ah(done, step):
 @pytest.mark.parametrize("voltage_V", [2.0, 3.0, 3.6])
 def test_equilibrium_shows_its_voltage_and_keeps_the_lithium(voltage_V):
     """Both electrodes at rest, the lithium shared between them."""
-    x, y = equilibrium(AGED, voltage_V)
-    assert positive_potential_V(y) - negative_potential_V(x) == pytest.approx(voltage_V, abs=1e-6)
+    cell = LFP_A123.parameters
+    x, y = equilibrium(cell, AGED, voltage_V)
+    assert cell.positive.potential_V(y) - cell.negative.potential_V(x) == pytest.approx(voltage_V, abs=1e-6)
     assert 1.334 * 0.957 * x + 1.51 * y == pytest.approx(1.0)
 
 
@@ -79,7 +82,8 @@ def test_any_order_of_steps_runs(cycle):
 
 def test_a_step_that_is_over_before_it_begins_takes_no_time(pybamm_cell):
     """A full cell is not charged further; that is an ending, not a failure."""
-    plan = plan_cycle(Protocol((ConstantCurrent(5.5, until_voltage_V=3.6), ConstantCurrent(-1.1, until_capacity_Ah=0.1))))
+    steps = (ConstantCurrent(5.5, until_voltage_V=3.6), ConstantCurrent(-1.1, until_capacity_Ah=0.1))
+    plan = plan_cycle(Protocol(steps), LFP_A123.parameters)
     charge, discharge = pybamm_cell.run(plan, FRESH, 3.6, 303.15)
     assert (charge.duration_s, charge.ending) == (0.0, Ending.VOLTAGE)
     assert discharge.duration_s == pytest.approx(0.1 / 1.1 * 3600)

@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 
 from adapters.simulated.cell_parameters import CellState
+from adapters.simulated.cell_presets import LFP_A123
 from adapters.simulated.cell_steps import CellFailureError, Ending, StepTrace
 from adapters.simulated.checkup_cycle import simulate_cycle
 from adapters.simulated.experiment import plan_cycle
 from orchestrator.domain import ConstantCurrent, Protocol, SafetyLimits
 
 FRESH = CellState(0.007, 1.098, 0.52, 0.957)
-PLAN = plan_cycle(Protocol((ConstantCurrent(-4.4, until_voltage_V=2.0), ConstantCurrent(2.2, until_voltage_V=3.6))))
+PLAN = plan_cycle(
+    Protocol((ConstantCurrent(-4.4, until_voltage_V=2.0), ConstantCurrent(2.2, until_voltage_V=3.6))), LFP_A123.parameters
+)
 
 
 def cycle(cell, plan=PLAN, limits=None):
-    return simulate_cycle(cell, plan, FRESH, 3.6, 30.0, limits or SafetyLimits())
+    return simulate_cycle(LFP_A123, cell, plan, FRESH, 3.6, 30.0, limits or SafetyLimits())
 
 
 class BrokenCell:

@@ -151,7 +151,7 @@ def test_a_busy_channel_refuses_and_a_freed_one_accepts(cycler, clock, request_f
     ("changes", "words"),
     [
         ({"channel": "9"}, "there is no channel 9; it has 1, 2, 3, 4"),
-        ({"cell": cell_design("generic")}, "no model of the cell generic; use lfp_a123"),
+        ({"cell": cell_design("generic")}, "no model of the cell 'generic'; these cells can be simulated: lfp_a123, nmc_lgm50"),
         ({"ambient_temperature_degC": 80.0}, "80 degC is outside"),
         ({"rates_C": (11.0,)}, "asks for 12.1 A"),
     ],

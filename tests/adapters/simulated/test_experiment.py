@@ -2,28 +2,34 @@
 
 import pytest
 
+from adapters.simulated.cell_presets import LFP_A123
 from adapters.simulated.experiment import begins_with_charge, plan_cycle, unrunnable
 from orchestrator.domain import ConstantCurrent, ConstantVoltage, Impedance, Loop, Protocol, Rest
 
+CELL = LFP_A123.parameters
 DISCHARGE, CHARGE = ConstantCurrent(-1.1, until_voltage_V=2.0), ConstantCurrent(2.2, until_voltage_V=3.6)
+
+
+def plan(*steps):
+    return plan_cycle(Protocol(steps), CELL)
 
 
 def test_a_charge_to_be_passed_becomes_its_exact_time():
     """Constant current: ampere-hours over ampere."""
-    (step,) = plan_cycle(Protocol((ConstantCurrent(2.2, until_capacity_Ah=0.55),)))
+    (step,) = plan(ConstantCurrent(2.2, until_capacity_Ah=0.55))
     assert step.max_duration_s == pytest.approx(900.0)
     assert not step.must_end_early
 
 
 def test_the_first_end_condition_wins():
     """Duration and capacity both bound the step; the voltage may end it sooner."""
-    (step,) = plan_cycle(Protocol((ConstantCurrent(2.2, until_voltage_V=3.6, until_capacity_Ah=0.55, until_duration_s=60.0),)))
+    (step,) = plan(ConstantCurrent(2.2, until_voltage_V=3.6, until_capacity_Ah=0.55, until_duration_s=60.0))
     assert (step.max_duration_s, step.until_above_V, step.until_below_V) == (60.0, 3.6, None)
 
 
 def test_a_step_with_nothing_but_a_voltage_must_reach_it():
     """Running into the time limit is then a failure, not an end."""
-    down, up = plan_cycle(Protocol((DISCHARGE, CHARGE)))
+    down, up = plan(DISCHARGE, CHARGE)
     assert down.must_end_early
     assert down.until_below_V == 2.0
     assert up.until_above_V == 3.6
@@ -31,13 +37,13 @@ def test_a_step_with_nothing_but_a_voltage_must_reach_it():
 
 def test_loops_unroll_and_steps_are_numbered_from_one():
     """Pulses in a loop are so many steps."""
-    steps = plan_cycle(Protocol((Loop((ConstantCurrent(1.1, until_duration_s=10.0), Rest(5.0)), 3), DISCHARGE)))
+    steps = plan(Loop((ConstantCurrent(1.1, until_duration_s=10.0), Rest(5.0)), 3), DISCHARGE)
     assert [s.number for s in steps] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_samples_reach_from_the_step_s_beginning_to_its_end():
     """Every kind of step is sampled, its last moment included."""
-    for step in plan_cycle(Protocol((DISCHARGE, ConstantVoltage(2.0, until_duration_s=900.0), Rest(300.0)))):
+    for step in plan(DISCHARGE, ConstantVoltage(2.0, until_duration_s=900.0), Rest(300.0)):
         assert step.sample_times_s[0] == 0.0
         assert step.sample_times_s[-1] == pytest.approx(step.max_duration_s)
         assert (step.sample_times_s[1:] > step.sample_times_s[:-1]).all()
@@ -54,7 +60,7 @@ def test_samples_reach_from_the_step_s_beginning_to_its_end():
 )
 def test_which_way_current_flows_first_is_seen(steps, first_charges):
     """It decides whether a cycle begins with a full or an empty cell."""
-    assert begins_with_charge(Protocol(steps)) is first_charges
+    assert begins_with_charge(Protocol(steps), CELL) is first_charges
 
 
 @pytest.mark.parametrize(
@@ -69,9 +75,9 @@ def test_which_way_current_flows_first_is_seen(steps, first_charges):
 )
 def test_what_the_model_was_never_made_for_is_refused(steps, words):
     """The solver would run 40C or 4.4 V without complaint; we do not."""
-    assert words in (unrunnable(Protocol(steps), max_rate_C=10.0) or "")
+    assert words in (unrunnable(Protocol(steps), CELL, max_rate_C=10.0) or "")
 
 
 def test_an_ordinary_cycle_is_not_refused():
     """The refusals above are not for everybody."""
-    assert unrunnable(Protocol((DISCHARGE, Rest(60.0), CHARGE)), max_rate_C=10.0) is None
+    assert unrunnable(Protocol((DISCHARGE, Rest(60.0), CHARGE)), CELL, max_rate_C=10.0) is None
