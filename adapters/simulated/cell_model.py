@@ -28,7 +28,7 @@ import pybamm
 
 from adapters.simulated.cell_parameters import CellParameters, CellState, Electrode, equilibrium
 from adapters.simulated.cell_presets import PRESETS
-from adapters.simulated.cell_steps import CellFailureError, CellStep, Ending, StepTrace
+from adapters.simulated.cell_steps import Cause, CellFailureError, CellStep, Ending, StepTrace
 
 MEASURED_CURRENT = "Measured current [A]"
 OUTPUTS = {
@@ -45,6 +45,7 @@ ABOVE, BELOW, FADED = (
 )
 _ENDINGS = {ABOVE: Ending.VOLTAGE, BELOW: Ending.VOLTAGE, FADED: Ending.CURRENT}
 _NEVER = 1e3
+_SOLVER_REMEDY = "That says nothing about the cell: change the step's current or voltage a little."
 
 
 class PybammCell:
@@ -91,7 +92,19 @@ class PybammCell:
             )
         except pybamm.SolverError as error:
             return before, StepTrace.empty(step, began_s, _met_before(str(error)))
-        return solution, _trace(step, began_s, solution)
+        return solution, self._trace(step, began_s, solution)
+
+    def _trace(self, step: CellStep, began_s: float, solution: Any) -> StepTrace:
+        columns = {name: np.asarray(solution[variable].entries, dtype=np.float64) for name, variable in OUTPUTS.items()}
+        columns["current_A"] = -columns["current_A"]  # PyBaMM counts discharge as positive
+        trace = StepTrace(step, began_s, np.asarray(solution.t, dtype=np.float64), columns, _ending(solution.termination))
+        if trace.ending is Ending.OUT_OF_RANGE:
+            low, high = self._parameters.min_voltage_V, self._parameters.max_voltage_V
+            reached = f"the cell reached {columns['voltage_V'][-1]:.2f} V, outside the range of the model ({low:g} to {high:g} V)"
+            raise CellFailureError(f"{reached}. End the step at a voltage, or pass less charge.", trace, Cause.INFEASIBLE)
+        if not all(np.isfinite(column).all() for column in columns.values()):
+            raise CellFailureError(f"the equation solver returned values that are not numbers. {_SOLVER_REMEDY}")
+        return trace
 
 
 def _met_before(message: str) -> Ending:
@@ -100,20 +113,9 @@ def _met_before(message: str) -> Ending:
     if "non-positive at initial conditions" in message and met:
         return met[0]
     if "voltage [V]" in message:
-        raise CellFailureError("the step's current drove the cell's voltage out of the model's range at once")
-    raise CellFailureError(f"the equation solver failed ({message.splitlines()[0][:160]})")
-
-
-def _trace(step: CellStep, began_s: float, solution: Any) -> StepTrace:
-    columns = {name: np.asarray(solution[variable].entries, dtype=np.float64) for name, variable in OUTPUTS.items()}
-    columns["current_A"] = -columns["current_A"]  # PyBaMM counts discharge as positive
-    trace = StepTrace(step, began_s, np.asarray(solution.t, dtype=np.float64), columns, _ending(solution.termination))
-    if trace.ending is Ending.OUT_OF_RANGE:
-        volts = float(columns["voltage_V"][-1])
-        raise CellFailureError(f"the cell reached {volts:.2f} V, outside the range of the model", trace)
-    if not all(np.isfinite(column).all() for column in columns.values()):
-        raise CellFailureError("the equation solver returned values that are not numbers")
-    return trace
+        why = "its current drove the cell's voltage out of the model's range at once. Lower the current, or rest before it."
+        raise CellFailureError(why, kind=Cause.INFEASIBLE)
+    raise CellFailureError(f"the equation solver failed ({message.splitlines()[0][:160]}). {_SOLVER_REMEDY}")
 
 
 def _ending(termination: str) -> Ending:

@@ -24,6 +24,19 @@ class Ending(StrEnum):
     OUT_OF_RANGE = "out of range"
 
 
+class Cause(StrEnum):
+    """What kind of thing broke a simulated cycle off.
+
+    `SOLVER`: the equations could not be solved, which says nothing about the cell. `INFEASIBLE`: the cell cannot do the step,
+    or only where the model was never looked at. `SAFETY`: a safety limit. `TIMEOUT`: it took too long to compute.
+    """
+
+    SOLVER = "solver"
+    INFEASIBLE = "infeasible"
+    SAFETY = "safety"
+    TIMEOUT = "timeout"
+
+
 @dataclass(frozen=True)
 class CellStep:
     """One step in the cell's own terms.
@@ -79,9 +92,9 @@ class StepTrace:
 class CellFailureError(Exception):
     """The simulated cell could not do a step; `done` holds what it did before, the failing step's beginning included."""
 
-    def __init__(self, why: str, partial: StepTrace | None = None) -> None:
+    def __init__(self, why: str, partial: StepTrace | None = None, kind: Cause = Cause.SOLVER) -> None:
         super().__init__(why)
-        self.why, self.done = why, [] if partial is None else [partial]
+        self.why, self.kind, self.done = why, kind, [] if partial is None else [partial]
 
     def after(self, traces: list[StepTrace]) -> CellFailureError:
         """The same failure, with the steps done before it in front."""

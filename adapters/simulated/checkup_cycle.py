@@ -9,7 +9,7 @@ import numpy as np
 from adapters.simulated.ageing import AgeingLaw, Stress, stress_of
 from adapters.simulated.cell_parameters import ZERO_CELSIUS_K, CellState
 from adapters.simulated.cell_presets import CellPreset
-from adapters.simulated.cell_steps import Array, CellFailureError, CellStep, CyclingCell, Ending, StepTrace
+from adapters.simulated.cell_steps import Array, Cause, CellFailureError, CellStep, CyclingCell, Ending, StepTrace
 from orchestrator.domain import SafetyLimits
 
 CLOCK_TICK_S = (
@@ -22,10 +22,15 @@ SAMPLE_COLUMNS = ("time_s", "voltage_V", "current_A", "temperature_degC", "step"
 
 @dataclass(frozen=True)
 class BreakOff:
-    """Why a cycle ended before its last step did."""
+    """Why a cycle ended before its last step did, in words, and what kind of thing it was (None: nobody noted)."""
 
     reason: str
-    safety: bool = False
+    kind: Cause | None
+
+    @property
+    def safety(self) -> bool:
+        """Whether a safety limit ended it."""
+        return self.kind is Cause.SAFETY
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def simulate_cycle(
     except CellFailureError as failure:
         traces = failure.done
         step = plan[min(len(traces) - (1 if traces and traces[-1].ending is Ending.OUT_OF_RANGE else 0), len(plan) - 1)]
-        broken = BreakOff(f"step {step.number} ({step.what}): {failure.why}")
+        broken = _at(step, failure.why, failure.kind)
     broken = broken or _silent_failure(plan, traces, preset.parameters.max_current_A)
     samples, stress = _samples(traces, preset.law)
     samples, violation = _until_violation(samples, limits)
@@ -74,7 +79,8 @@ def _cycle(samples: dict[str, Array], stress: Stress, broken: BreakOff | None) -
     out = float(samples["discharged_Ah"][-1]) if some else 0.0
     if broken is None and (out <= 0 or samples["charged_Ah"][-1] <= 0):
         missing = "discharged" if out <= 0 else "charged"
-        broken = BreakOff(f"the cell could not be {missing}: every such step was over as it began")
+        why = f"the cell could not be {missing}: every such step was over as it began. Look at where the steps end."
+        broken = BreakOff(why, Cause.INFEASIBLE)
     return SimulatedCycle(samples, float(samples["time_s"][-1]) if some else 0.0, out, stress, broken)
 
 
@@ -83,14 +89,19 @@ def _silent_failure(plan: list[CellStep], traces: list[StepTrace], max_current_A
         step = trace.step
         if step.must_end_early and trace.ending is Ending.DURATION:
             hours = step.max_duration_s / 3600
-            return BreakOff(f"step {step.number} ({step.what}) did not reach its end within {hours:.3g} h")
+            why = f"did not reach its end within {hours:.3g} h. Give it a duration, or an end that the cell can reach."
+            return BreakOff(f"step {step.number} ({step.what}) {why}", Cause.INFEASIBLE)
         most_A = max(np.abs(trace.columns["current_A"])) if len(trace.time_s) else 0.0
         if most_A > max_current_A:
-            why = f"the current reached {most_A:.3g} A; the model covers {max_current_A:g} A"
-            return BreakOff(f"step {step.number} ({step.what}): {why}")
+            why = f"the current reached {most_A:.3g} A; the model covers {max_current_A:g} A. Come nearer to that voltage first."
+            return _at(step, why, Cause.INFEASIBLE)
     if len(traces) != len(plan):
-        return BreakOff(f"the simulation returned {len(traces)} of {len(plan)} steps")
+        return BreakOff(f"the simulation returned {len(traces)} of {len(plan)} steps", Cause.SOLVER)
     return None
+
+
+def _at(step: CellStep, why: str, kind: Cause) -> BreakOff:
+    return BreakOff(f"step {step.number} ({step.what}): {why}", kind)
 
 
 def _samples(traces: list[StepTrace], law: AgeingLaw) -> tuple[dict[str, Array], Stress]:
@@ -137,7 +148,6 @@ def _until_violation(samples: dict[str, Array], limits: SafetyLimits) -> tuple[d
         if len(past) and past[0] < first:
             first = int(past[0])
             reached = f"{shown[first]:.4g} {unit}"
-            broken = BreakOff(
-                f"safety limit {name} = {limit:g} {unit} passed: {reached} in step {samples['step'][first]:.0f}", True
-            )
+            why = f"safety limit {name} = {limit:g} {unit} passed: {reached} in step {samples['step'][first]:.0f}"
+            broken = BreakOff(why, Cause.SAFETY)
     return (samples, None) if broken is None else ({n: c[: first + 1] for n, c in samples.items()}, broken)

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 
+from adapters.simulated.cell_steps import Cause
 from adapters.simulated.computing import CellSource, Slice, compute
 from adapters.simulated.journal import Start
 from adapters.simulated.life_test import LifeEnd
@@ -225,9 +226,10 @@ class Computation:
         progress.deaths += 1
         cycle, end_s = (progress.notes[-1].cycle, progress.notes[-1].end_s) if progress.notes else (0, 0.0)
         if fate is Fate.TIMED_OUT:
-            why = f"the computation of the cycles after cycle {cycle} took too long and was given up"
+            cause, why = Cause.TIMEOUT, f"the computation of the cycles after cycle {cycle} took too long and was given up"
         elif progress.deaths >= DEATHS_UNTIL_FAILED:
+            cause = Cause.SOLVER
             why = f"the computing process died {progress.deaths} times in the cycles after cycle {cycle} (out of memory?)"
         else:
             return
-        progress.files.write_end(LifeEnd(RunState.FAILED, why, end_s, cycle))
+        progress.files.write_end(LifeEnd(RunState.FAILED, why, end_s, cycle, cause=cause))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.simulated.cell_presets import preset_for
-from adapters.simulated.cell_steps import CyclingCell
+from adapters.simulated.cell_steps import Cause, CyclingCell
 from adapters.simulated.life_test import CheckUp, LifeEnd, LifeTest
 from adapters.simulated.run_files import RunFiles
 from orchestrator.domain import RunRequest, RunState
@@ -61,4 +61,4 @@ def _items(job: Slice, cell: CellSource, last: CheckUp | None) -> Iterator[Check
 
 def _unexpected(error: Exception, cycle: int, end_s: float) -> LifeEnd:
     why = f"the simulation of the cycles after cycle {cycle} failed: {type(error).__name__}: {error}"
-    return LifeEnd(RunState.FAILED, why[:300], end_s, cycle)
+    return LifeEnd(RunState.FAILED, why[:300], end_s, cycle, cause=Cause.SOLVER)

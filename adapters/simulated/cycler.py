@@ -302,7 +302,7 @@ def _status(progress: Progress, stop: Stop | None, now_h: float) -> RunStatus:
     until_h = now_h if stop is None else min(now_h, stop.stopped_h)
     ended_h = progress.end_h
     if end is not None and ended_h is not None and ended_h <= until_h and not (stop is not None and stop.settled):
-        return RunStatus(end.state, end.reason, end.safety, end.cycles, started_h, ended_h)
+        return RunStatus(end.state, end.reason, end.safety, end.cycles, started_h, ended_h, cause=end.cause)
     cycles = progress.cycles_at(until_h)
     if stop is not None:
         return RunStatus(RunState.STOPPED, stop.reason, False, cycles, started_h, stop.stopped_h)

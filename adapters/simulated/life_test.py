@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from adapters.simulated import ageing
 from adapters.simulated.ageing import Age, Pace, Stress
 from adapters.simulated.cell_presets import preset_for
-from adapters.simulated.cell_steps import Array, CyclingCell
+from adapters.simulated.cell_steps import Array, Cause, CyclingCell
 from adapters.simulated.checkup_cycle import BreakOff, SimulatedCycle, simulate_cycle
 from adapters.simulated.experiment import begins_with_charge, plan_cycle
 from adapters.simulated.instrument import Instrument
@@ -62,13 +62,14 @@ class CheckUp:
 
 @dataclass(frozen=True)
 class LifeEnd:
-    """How a test ended, and at what test time."""
+    """How a test ended, and at what test time; `cause` is what kind of thing broke it off (a `Cause`), or None."""
 
     state: RunState
     reason: str
     end_s: float
     cycles: int
     safety: bool = False
+    cause: str | None = None
 
 
 class LifeTest:
@@ -97,7 +98,7 @@ class LifeTest:
         if checkup.broken is not None:
             state = RunState.STOPPED if checkup.broken.safety else RunState.FAILED
             reason = f"cycle {cycle}: {checkup.broken.reason}"
-            return LifeEnd(state, reason, checkup.end_s, cycle - 1, checkup.broken.safety)
+            return LifeEnd(state, reason, checkup.end_s, cycle - 1, checkup.broken.safety, checkup.broken.kind)
         if self._below(checkup):
             reason = f"the capacity of cycle {cycle} ({checkup.capacity_Ah:.4g} Ah) is below {request.end_of_life_Ah:.4g} Ah"
             return LifeEnd(RunState.FINISHED, reason, checkup.end_s, cycle)
@@ -115,9 +116,9 @@ class LifeTest:
         if checkup.broken is None and self._below(checkup):
             why = (
                 f"the fresh cell gives only {checkup.capacity_Ah:.3g} Ah under this protocol, "
-                f"less than the end of life {self._request.end_of_life_Ah:.3g} Ah"
+                f"less than the end of life {self._request.end_of_life_Ah:.3g} Ah. Charge and discharge it further"
             )
-            return CheckUp(**{**vars(checkup), "broken": BreakOff(why)})
+            return replace(checkup, broken=BreakOff(why, Cause.INFEASIBLE))
         return checkup
 
     def _following(self, last: CheckUp) -> CheckUp:

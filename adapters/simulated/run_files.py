@@ -21,7 +21,7 @@ import numpy as np
 
 from adapters.peers.line_file import sync_folder
 from adapters.simulated.ageing import Age, Stress
-from adapters.simulated.cell_steps import Array
+from adapters.simulated.cell_steps import Array, Cause
 from adapters.simulated.checkup_cycle import BreakOff
 from adapters.simulated.life_test import CheckUp, LifeEnd
 from orchestrator.domain import RunState
@@ -79,7 +79,7 @@ class RunFiles:
             samples: dict[str, Array] = {name: file[name] for name in file.files if name != "_fields"}
             plain = json.loads(file["_fields"].tobytes())
         plain["age"], plain["stress"] = Age(**plain["age"]), Stress(**plain["stress"])
-        plain["broken"] = BreakOff(**plain["broken"]) if plain["broken"] else None
+        plain["broken"] = _break_off(plain["broken"])
         return CheckUp(samples=samples, **plain)
 
     def last(self) -> CheckUp | None:
@@ -103,6 +103,14 @@ class RunFiles:
 
     def _checkup(self, index: int) -> Path:
         return self._folder / f"checkup-{index:04d}.npz"
+
+
+def _break_off(plain: dict[str, Any] | None) -> BreakOff | None:
+    """As written now, or by a version that noted only whether a safety limit was passed."""
+    if plain is None:
+        return None
+    kind = plain.get("kind") or ("safety" if plain.get("safety") else None)
+    return BreakOff(plain["reason"], Cause(kind) if kind else None)
 
 
 @contextlib.contextmanager

@@ -115,6 +115,8 @@ class RunStatus:
         cycles: cycles finished so far.
         ended_h: lab time at which it ended, hours; None while it runs.
         results: estimates the cycler reports itself.
+        cause: what kind of thing ended it early, where the cycler can tell: "solver" (the simulation failed), "infeasible" (the
+            cell cannot do a step), "safety" (a safety limit), "timeout" (it took too long); else None.
     """
 
     state: RunState
@@ -124,6 +126,7 @@ class RunStatus:
     started_h: float | None = None
     ended_h: float | None = None
     results: Mapping[str, Estimate] = field(default_factory=dict)
+    cause: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 
 from adapters.simulated.cell_parameters import CellState, equilibrium
 from adapters.simulated.cell_presets import LFP_A123
-from adapters.simulated.cell_steps import Ending
+from adapters.simulated.cell_steps import Cause, Ending
 from adapters.simulated.checkup_cycle import simulate_cycle
 from adapters.simulated.experiment import plan_cycle
 from adapters.simulated.life_test import LifeTest
@@ -94,6 +94,7 @@ def test_leaving_the_model_s_range_is_a_failure(cycle):
     done = cycle(Protocol((ConstantCurrent(-1.1, until_capacity_Ah=0.2), ConstantCurrent(2.2, until_capacity_Ah=0.9))))
     assert done.broken is not None
     assert "step 2 (charge at 2.2 A): the cell reached 4.20 V, outside the range of the model" in done.broken.reason
+    assert done.broken.kind is Cause.INFEASIBLE
     assert done.samples["step"][-1] == 2
 
 
@@ -103,6 +104,7 @@ def test_a_current_nobody_looked_at_is_a_failure(cycle):
     assert done.broken is not None
     assert "step 2 (hold 3.6 V): the current reached" in done.broken.reason
     assert "the model covers 13.2 A" in done.broken.reason
+    assert done.broken.kind is Cause.INFEASIBLE
 
 
 def test_the_same_cell_gives_the_same_samples_whatever_was_solved_before(cycle, fast_charge):

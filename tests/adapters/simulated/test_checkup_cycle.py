@@ -5,7 +5,7 @@ import pytest
 
 from adapters.simulated.cell_parameters import CellState
 from adapters.simulated.cell_presets import LFP_A123
-from adapters.simulated.cell_steps import CellFailureError, Ending, StepTrace
+from adapters.simulated.cell_steps import Cause, CellFailureError, Ending, StepTrace
 from adapters.simulated.checkup_cycle import simulate_cycle
 from adapters.simulated.experiment import plan_cycle
 from orchestrator.domain import ConstantCurrent, Protocol, SafetyLimits
@@ -50,7 +50,7 @@ def test_a_passed_limit_ends_the_cycle_at_that_sample(bench_cell):
     """The reason names the limit, its value and what was reached; later samples do not exist."""
     done = cycle(bench_cell, limits=SafetyLimits(max_temperature_degC=34.0))
     assert done.broken is not None
-    assert done.broken.safety
+    assert done.broken.kind is Cause.SAFETY
     assert "max_temperature_degC = 34 degC passed: 35.81 degC in step 1" in done.broken.reason
     assert len(done.samples["time_s"]) == 1
 
@@ -68,6 +68,7 @@ def test_a_step_that_never_ends_is_a_failure(bench_cell):
     done = cycle(BrokenCell([endless]))
     assert done.broken is not None
     assert "step 1 (discharge at 4.4 A to 2 V) did not reach its end within 0.75 h" in done.broken.reason
+    assert done.broken.kind is Cause.INFEASIBLE
 
 
 def test_a_short_answer_is_a_failure(bench_cell):
@@ -76,6 +77,7 @@ def test_a_short_answer_is_a_failure(bench_cell):
     done = cycle(bench_cell)
     assert done.broken is not None
     assert "1 of 2 steps" in done.broken.reason
+    assert done.broken.kind is Cause.SOLVER
 
 
 def test_a_cell_that_takes_no_charge_is_a_failure(bench_cell):
@@ -84,6 +86,7 @@ def test_a_cell_that_takes_no_charge_is_a_failure(bench_cell):
     done = cycle(BrokenCell([discharge, StepTrace.empty(PLAN[1], discharge.duration_s, Ending.VOLTAGE)]))
     assert done.broken is not None
     assert "could not be charged" in done.broken.reason
+    assert done.broken.kind is Cause.INFEASIBLE
 
 
 def test_a_solver_failure_names_the_step_and_keeps_what_went_before(bench_cell):
@@ -92,5 +95,5 @@ def test_a_solver_failure_names_the_step_and_keeps_what_went_before(bench_cell):
     done = cycle(BrokenCell([discharge], CellFailureError("the equation solver failed (IDA_CONV_FAIL)")))
     assert done.broken is not None
     assert done.broken.reason == "step 2 (charge at 2.2 A to 3.6 V): the equation solver failed (IDA_CONV_FAIL)"
-    assert not done.broken.safety
+    assert done.broken.kind is Cause.SOLVER
     assert len(done.samples["time_s"]) == 11

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from adapters.simulated import SimulatedCycler
-from orchestrator.domain import AcceleratedClock, Cycler, RunRef, RunState, VirtualClock
+from orchestrator.domain import (
+    AcceleratedClock,
+    ConstantCurrent,
+    Cycler,
+    Protocol,
+    RunRef,
+    RunState,
+    SafetyLimits,
+    VirtualClock,
+)
 from orchestrator.domain.cell_design import cell_design
 from orchestrator.domain.cycler import KnowsTruth, LabBound, VirtualTimeCycler, join_columns
 from orchestrator.domain.errors import CyclerError, RequestRefusedError
@@ -271,9 +280,23 @@ def test_a_failing_simulation_is_a_failed_test(cycler, bench_cell, clock, reques
     status = cycler.status(ref)
     assert status.state is RunState.FAILED
     assert "the bench is on fire" in status.reason
+    assert status.cause == "solver"
     assert len(np.unique(cycler.read(ref)[0]["cycle_count"])) == 4
     bench_cell.raises_from = None
     cycler.submit(request_for("b"))
+
+
+def test_the_status_tells_what_kind_of_thing_ended_a_test(cycler, clock, request_for, fast_charge):
+    """A limit, a step that this cell cannot do, or nothing but the end of life."""
+    shallow = Protocol((ConstantCurrent(-1.1, until_capacity_Ah=0.3), ConstantCurrent(1.1, until_voltage_V=3.6)))
+    asked = {
+        "safety": {"protocol": fast_charge(6.0, limits=SafetyLimits(max_temperature_degC=40.0))},
+        "infeasible": {"protocol": shallow},
+        None: {"max_cycles": 5},
+    }
+    refs = {cause: cycler.submit(request_for(f"{cause}", str(n + 1), **c)) for n, (cause, c) in enumerate(asked.items())}
+    finish(cycler, clock)
+    assert {cause: cycler.status(ref).cause for cause, ref in refs.items()} == {cause: cause for cause in asked}
 
 
 def test_bind_gives_what_the_constructor_was_not(tmp_path, bench_cell, request_for):

@@ -89,13 +89,13 @@ def test_a_killed_worker_s_test_goes_on_and_says_the_same(tmp_path, request_for,
 
 
 @pytest.mark.parametrize(
-    ("misdeed", "words"),
+    ("misdeed", "words", "cause"),
     [
-        ("kill -9 $$", "the computing process died 3 times in the cycles after cycle 0 (out of memory?)"),
-        ("exec sleep 1000", "the computation of the cycles after cycle 0 took too long and was given up"),
+        ("kill -9 $$", "the computing process died 3 times in the cycles after cycle 0 (out of memory?)", "solver"),
+        ("exec sleep 1000", "the computation of the cycles after cycle 0 took too long and was given up", "timeout"),
     ],
 )
-def test_a_run_that_breaks_its_workers_has_failed(tmp_path, request_for, monkeypatch, misdeed, words):
+def test_a_run_that_breaks_its_workers_has_failed(tmp_path, request_for, monkeypatch, misdeed, words, cause):
     """Not tried for ever, and each accident told apart."""
     worker = tmp_path / "worker"
     worker.write_text(f"#!/bin/sh\necho ready\nread job\n{misdeed}\n")
@@ -105,7 +105,7 @@ def test_a_run_that_breaks_its_workers_has_failed(tmp_path, request_for, monkeyp
     progress = computation.add(Start(request_for("a"), 0.0, 0))
     computation.wait(lambda: progress.end is not None)
     computation.close()
-    assert (progress.end.state, progress.end.reason) == (RunState.FAILED, words)
+    assert (progress.end.state, progress.end.reason, progress.end.cause) == (RunState.FAILED, words, cause)
 
 
 def test_a_worker_that_cannot_start_is_said_once_and_clearly(tmp_path, request_for, monkeypatch):
