@@ -8,13 +8,14 @@ driver's caller sees. `random_faults` draws a reproducible plan from rates.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from orchestrator.domain.errors import Fault, SpecError
-from orchestrator.domain.value import value
+from orchestrator.domain.value import from_plain, value
 
 
 class FaultKind(StrEnum):
@@ -44,15 +45,28 @@ DEVICE_FAULTS = frozenset({FaultKind.CHANNEL_DEAD, FaultKind.POWER_LOSS, FaultKi
 LINE_FAULTS = frozenset(
     {FaultKind.CYCLER_UNREACHABLE, FaultKind.ACKNOWLEDGEMENT_LOST, FaultKind.ACKNOWLEDGEMENT_LATE, FaultKind.RESULT_TWICE}
 )
+# What strikes all channels at once, where a plan is drawn: the cycler's computer, its supply, its clock.
+WHOLE_CYCLER = frozenset({FaultKind.CYCLER_UNREACHABLE, FaultKind.POWER_LOSS, FaultKind.CLOCK_JUMP})
 
 # What `size` means, its unit, and what it is when not given.
 SIZES: Mapping[FaultKind, tuple[str, str, float]] = {
     FaultKind.INTERNAL_SHORT: ("resistance of the short", "ohm", 30.0),
     FaultKind.CAPACITY_LOSS: ("share of the cyclable lithium lost at once", "1", 0.05),
     FaultKind.PLATING_KNEE: ("factor on lithium plating from then on", "1", 8.0),
+    FaultKind.THERMOCOUPLE_OPEN: ("reading of an open input", "degC", math.nan),
+    FaultKind.SENSOR_DROPOUT: ("share of the rows lost", "1", 1.0),
     FaultKind.CONTACT_LOSS: ("series resistance of the bad contact", "ohm", 0.05),
     FaultKind.ACKNOWLEDGEMENT_LATE: ("delay of the answer", "h", 0.1),
     FaultKind.CLOCK_JUMP: ("step of the cycler's clock", "h", -1.0),
+}
+# What sizes there can be: the least, whether the least itself counts, and the bound above, which does not.
+_RANGES: Mapping[FaultKind, tuple[float, bool, float]] = {
+    FaultKind.INTERNAL_SHORT: (0.0, False, math.inf),
+    FaultKind.CAPACITY_LOSS: (0.0, True, 1.0),
+    FaultKind.PLATING_KNEE: (0.0, True, math.inf),
+    FaultKind.SENSOR_DROPOUT: (0.0, False, 1.0 + 1e-12),
+    FaultKind.CONTACT_LOSS: (0.0, False, math.inf),
+    FaultKind.ACKNOWLEDGEMENT_LATE: (0.0, False, math.inf),
 }
 
 
@@ -64,8 +78,9 @@ class InjectedFault:
         kind: what goes wrong.
         at_h: lab time at which it strikes, hours.
         channel: where; None strikes every channel.
-        duration_h: how long it lasts; None: for good. A fault of an instant (a lost acknowledgement, a clock's jump)
-            strikes the first occasion in this time.
+        duration_h: how long it lasts; None: for good. A fault of an instant (an acknowledgement lost or late, a result
+            twice) strikes the first occasion in this time. Faults of the cell always last, and so does a clock's jump. A
+            power loss without a duration is over at once; with one, nothing answers until the power is back.
         size: how bad, in the unit of `SIZES`; None takes the default there.
     """
 
@@ -83,15 +98,33 @@ class InjectedFault:
             faults.append(
                 Fault("duration_h", f"must be positive (got {self.duration_h:g}).", "Leave it out for a lasting fault.")
             )
-        if self.size is not None and self.kind not in SIZES:
-            faults.append(Fault("size", f"means nothing for {self.kind.value}.", "Leave it out."))
+        if self.duration_h is not None and self.kind in CELL_FAULTS | {FaultKind.CLOCK_JUMP}:
+            faults.append(Fault("duration_h", f"means nothing for {self.kind.value}, which lasts.", "Leave it out."))
+        faults += self._size_faults()
         if faults:
             raise SpecError(faults)
+
+    def _size_faults(self) -> list[Fault]:
+        if self.size is None:
+            return []
+        if self.kind not in SIZES:
+            return [Fault("size", f"means nothing for {self.kind.value}.", "Leave it out.")]
+        least, with_least, below = _RANGES.get(self.kind, (-math.inf, False, math.inf))
+        if (self.size >= least if with_least else self.size > least) and self.size < below:
+            return []
+        what, unit, _ = SIZES[self.kind]
+        wanted = f"{'>=' if with_least else '>'} {least:g}" + ("" if below == math.inf else f" and at most {below:g}")
+        return [Fault("size", f"of {self.kind.value} is the {what} in {unit}: it must be {wanted} (got {self.size:g}).")]
 
     @property
     def magnitude(self) -> float:
         """`size`, or what it is by default; 0 where the kind has none."""
         return self.size if self.size is not None else SIZES[self.kind][2] if self.kind in SIZES else 0.0
+
+    @property
+    def until_h(self) -> float:
+        """Lab time at which it is over; infinite if it lasts."""
+        return math.inf if self.duration_h is None else self.at_h + self.duration_h
 
     def strikes(self, channel: str | None) -> bool:
         """Whether a channel is affected; None asks for the cycler as a whole."""
@@ -99,8 +132,59 @@ class InjectedFault:
 
     def active(self, now_h: float, channel: str | None = None) -> bool:
         """Whether it is there now."""
-        until_h = math.inf if self.duration_h is None else self.at_h + self.duration_h
-        return self.strikes(channel) and self.at_h <= now_h < until_h
+        return self.strikes(channel) and self.at_h <= now_h < self.until_h
+
+
+GivenFaults = Iterable[InjectedFault | Mapping[str, Any]]
+
+
+def read_faults(
+    given: GivenFaults, channels: Sequence[str], kinds: frozenset[FaultKind] = frozenset(FaultKind), where: str = "a cycler"
+) -> tuple[InjectedFault, ...]:
+    """A plan of faults as a spec or a caller gives it, in the order of time.
+
+    Args:
+        given: faults, or tables with their fields.
+        channels: of the cycler that they are for.
+        kinds: that can strike there.
+        where: the cycler in words, for messages.
+
+    Raises:
+        SpecError: with everything wrong with any of them.
+    """
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise SpecError(
+            Fault("faults", f"must be a list of faults (got {given!r}).", "Write faults = [{kind = ..., at_h = ...}].")
+        )
+    plan: list[InjectedFault] = []
+    wrong: list[Fault] = []
+    for i, item in enumerate(given):
+        try:
+            fault = item if isinstance(item, InjectedFault) else from_plain(InjectedFault, item)
+        except SpecError as error:
+            wrong += [problem.under(f"faults[{i}]") for problem in error.faults]
+            continue
+        plan.append(fault)
+        wrong += [problem.under(f"faults[{i}]") for problem in _misplaced(fault, channels, kinds, where)]
+    if wrong:
+        raise SpecError(wrong)
+    return tuple(sorted(plan, key=lambda fault: fault.at_h))
+
+
+def _misplaced(fault: InjectedFault, channels: Sequence[str], kinds: frozenset[FaultKind], where: str) -> list[Fault]:
+    found = []
+    if fault.channel is not None and fault.channel not in channels:
+        found.append(Fault("channel", f"'{fault.channel}' is no channel of it.", f"It has: {', '.join(channels)}."))
+    if fault.kind not in kinds:
+        possible = ", ".join(sorted(kind.value for kind in kinds))
+        found.append(Fault("kind", f"{fault.kind.value} cannot strike {where}.", f"Possible: {possible}."))
+    return found
+
+
+def faults_of_run(plan: Iterable[InjectedFault], channel: str, started_h: float) -> tuple[InjectedFault, ...]:
+    """The faults of a plan that will strike a run once it has started: its cell, its sensors, its device; not the line to it."""
+    on_channel = [fault for fault in plan if fault.strikes(channel) and fault.kind not in LINE_FAULTS]
+    return tuple(f for f in on_channel if f.at_h >= started_h or (f.kind in SENSOR_FAULTS and f.until_h > started_h))
 
 
 def random_faults(
@@ -112,15 +196,17 @@ def random_faults(
         seed: of the plan.
         channels: where faults may strike.
         horizon_h: up to which lab time.
-        per_1000_channel_h: rate of each kind.
-        duration_h: mean duration of faults that pass, exponential; faults of the cell last.
+        per_1000_channel_h: rate of each kind. What strikes the whole cycler (`WHOLE_CYCLER`) comes as often in all.
+        duration_h: mean duration of faults that pass, exponential; faults of the cell and jumps of the clock last.
     """
     rng = np.random.default_rng(seed)
     plan: list[InjectedFault] = []
     for kind in sorted(per_1000_channel_h):
-        for channel in channels:
-            count = int(rng.poisson(per_1000_channel_h[kind] * horizon_h / 1000))
+        places: Sequence[str | None] = [None] if kind in WHOLE_CYCLER else channels
+        share = len(channels) / len(places)
+        for channel in places:
+            count = int(rng.poisson(per_1000_channel_h[kind] * share * horizon_h / 1000))
             for at_h in sorted(rng.uniform(0, horizon_h, count).tolist()):
-                lasting = None if kind in CELL_FAULTS else float(rng.exponential(duration_h)) + 1e-6
-                plan.append(InjectedFault(kind, at_h, channel, lasting))
+                lasts = kind in CELL_FAULTS or kind is FaultKind.CLOCK_JUMP
+                plan.append(InjectedFault(kind, at_h, channel, None if lasts else float(rng.exponential(duration_h)) + 1e-6))
     return tuple(sorted(plan, key=lambda fault: fault.at_h))
