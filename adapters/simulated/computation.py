@@ -198,7 +198,8 @@ class Computation:
                 return None
             first = min(waiting, key=lambda p: p.horizon_h)
             first.in_hand = True
-            return Slice(first.folder, first.start.request, first.start.seed, CHECKUPS_PER_SLICE)
+            start = first.start
+            return Slice(first.folder, start.request, start.seed, CHECKUPS_PER_SLICE, start.started_h, start.faults)
 
     def _heard(self, job: Slice) -> None:
         with self._changed:

@@ -5,22 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from adapters.peers.injected_faults import InjectedFault
 from adapters.simulated.cell_presets import preset_for
 from adapters.simulated.cell_steps import Cause, CyclingCell
 from adapters.simulated.life_test import CheckUp, LifeEnd, LifeTest
+from adapters.simulated.run_faults import RunFaults
 from adapters.simulated.run_files import RunFiles
 from orchestrator.domain import RunRequest, RunState
+from orchestrator.domain.value import from_plain, to_plain
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Some check-ups of one run, to be computed from where its files end."""
+    """Some check-ups of one run, to be computed from where its files end.
+
+    Attributes:
+        folder: holds the run's files.
+        seed: makes its cell.
+        checkups: how many to compute.
+        started_h: lab time of its start.
+        faults: that strike it.
+    """
 
     folder: Path
     request: RunRequest
     seed: int
     checkups: int
+    started_h: float = 0.0
+    faults: tuple[InjectedFault, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON-ready Python, for a worker's pipe."""
+        faults = [to_plain(fault) for fault in self.faults]
+        return {**vars(self), "folder": str(self.folder), "request": to_plain(self.request), "faults": faults}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Slice:
+        """From what `to_plain` gave."""
+        request, faults = from_plain(RunRequest, plain["request"]), (from_plain(InjectedFault, f) for f in plain["faults"])
+        return cls(**{**plain, "folder": Path(plain["folder"]), "request": request, "faults": tuple(faults)})
+
+    def life_test(self, cell: CyclingCell) -> LifeTest:
+        """The test that it is a slice of."""
+        return LifeTest(self.request, self.seed, cell, RunFaults(self.request.channel, self.started_h, self.faults))
 
 
 # Gives the cell to compute with, by the name of its preset.
@@ -56,7 +85,7 @@ def compute(job: Slice, cell: CellSource, heard: Callable[[], None]) -> bool:
 
 
 def _items(job: Slice, cell: CellSource, last: CheckUp | None) -> Iterator[CheckUp | LifeEnd]:
-    yield from LifeTest(job.request, job.seed, cell(preset_for(job.request.cell.name).name)).run(last)
+    yield from job.life_test(cell(preset_for(job.request.cell.name).name)).run(last)
 
 
 def _unexpected(error: Exception, cycle: int, end_s: float) -> LifeEnd:

@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.peers.device_faults import refuse_if_dead
+from adapters.peers.faulty_line import Line
+from adapters.peers.injected_faults import GivenFaults, faults_of_run, read_faults
+from adapters.peers.sensor_faults import RECORDING_FAULTS, as_recorded
 from adapters.simulated.admission import refusal
 from adapters.simulated.cell_steps import CyclingCell
 from adapters.simulated.computation import Computation, Progress
@@ -22,7 +26,7 @@ from adapters.simulated.journal import Journal, Start, Stop
 from adapters.simulated.life_test import CheckUp
 from orchestrator.domain import Capabilities, Clock, Recording, RunRef, RunRequest, RunState, RunStatus, VirtualClock
 from orchestrator.domain.errors import ChannelBusyError, CyclerError, RequestRefusedError
-from orchestrator.domain.recording import Columns, concatenate
+from orchestrator.domain.recording import concatenate
 
 LIMITS = frozenset({"max_voltage_V", "min_voltage_V", "max_temperature_degC", "max_current_A"})
 Rows = dict[str, NDArray[Any]]
@@ -40,6 +44,8 @@ class SimulatedCycler:
         folder: where starts and results are kept; a temporary one if neither this nor `bind` gives it.
         clock: virtual time if neither this nor `bind` gives it.
         seed: of the production the cells are drawn from; cell and noise depend on it and the test's key alone.
+        faults: what goes wrong and when, as `InjectedFault` or tables of its fields; those of cells, sensors and channels go with
+            the runs that they will strike, and stay with them.
         workers: worker processes; by default as many as cores and channels, four at most; 0 computes in the caller's thread.
         cell: a stand-in for the PyBaMM cell, used in the caller's thread; for tests.
     """
@@ -53,9 +59,12 @@ class SimulatedCycler:
         name: str = "sim",
         workers: int | None = None,
         *,
+        faults: GivenFaults = (),
         cell: CyclingCell | None = None,
     ) -> None:
         self._channels = _channel_names(channels)
+        self._faults = read_faults(faults, self._channels)
+        self._line = Line(name, self._faults, lambda: self._clock.now_h())
         self._own_clock, self._own_folder = clock, None if folder is None else Path(folder)
         self._clock: Clock = clock or VirtualClock()
         self._folder = self._own_folder
@@ -101,8 +110,12 @@ class SimulatedCycler:
         """Start a test; its key is journalled and synced before this returns.
 
         Raises:
-            RequestRefusedError: it cannot be simulated, its channel is busy, or its key belongs to another test.
+            RequestRefusedError: it cannot be simulated, its channel is busy or dead, or its key belongs to another test.
+            CyclerUnreachableError: a fault of the line; like every method.
         """
+        return self._line.submit(request, self._start)
+
+    def _start(self, request: RunRequest) -> RunRef:
         while True:
             journal, computation = self._synced()
             with journal.alone():
@@ -112,7 +125,9 @@ class SimulatedCycler:
                 self._check(request)
                 holder, certain = self._holder(request.channel)
                 if holder is None:
-                    start = Start(request, self._clock.now_h(), self._seed)
+                    now_h = self._clock.now_h()
+                    refuse_if_dead(self._faults, request.channel, now_h)
+                    start = Start(request, now_h, self._seed, faults_of_run(self._faults, request.channel, now_h))
                     journal.add_start(start)
                     break
             if certain:
@@ -124,11 +139,17 @@ class SimulatedCycler:
 
     def find(self, key: str) -> RunRef | None:
         """The test started under a key, in this process or any before it."""
+        return self._line.find(key, self._find)
+
+    def _find(self, key: str) -> RunRef | None:
         start = self._opened()[0].starts().get(key)
         return None if start is None else self._ref(start)
 
     def status(self, ref: RunRef) -> RunStatus:
         """What a test is doing at the present lab time."""
+        return self._line.ask(ref, lambda: self._status_of(ref))
+
+    def _status_of(self, ref: RunRef) -> RunStatus:
         found = self._look(ref)
         if found is None:
             return RunStatus(RunState.UNKNOWN, reason=f"{self._name} never started a test {ref.key}")
@@ -137,14 +158,28 @@ class SimulatedCycler:
 
     def read(self, ref: RunRef, cursor: str | None = None) -> tuple[Rows, str | None]:
         """Check-up cycles finished since `cursor`, as the channel's instrument measured them; the cursor counts check-ups."""
+        rows, following = self._line.read(ref, cursor, self._read)
+        return rows, following
+
+    def _read(self, ref: RunRef, cursor: str | None) -> tuple[Rows, str | None]:
         found = self._look(ref)
         if found is None:
             return {}, cursor
         checkups = self._checkups(*found, _first(cursor))
-        seed, key = found[0].start.seed, ref.key
-        parts: list[Columns] = [_columns(found[0], c, Instrument(seed, key, c.cycle).measure(c.samples)) for c in checkups]
+        rows = dict(concatenate(list(self._recorded(*found, checkups))))
         following = checkups[-1].index + 1 if checkups else _first(cursor)
-        return dict(concatenate(parts)), str(following) if following else None
+        return rows if rows and len(next(iter(rows.values()))) else {}, str(following) if following else None
+
+    def _recorded(self, progress: Progress, stop: Stop | None, checkups: list[CheckUp]) -> list[Rows]:
+        """Check-ups as the channel's instrument and its sensors, faulty or not, recorded them."""
+        start = progress.start
+        if not checkups or not any(fault.kind in RECORDING_FAULTS for fault in start.faults):
+            return [_measured(progress, checkup) for checkup in checkups]
+        all_of_them = [
+            _measured(progress, c) for c in self._checkups(progress, stop, 0)
+        ]  # a stuck sensor repeats what was before
+        seed = [start.seed, int(start.folder_name[:8], 16)]
+        return as_recorded(all_of_them, start.faults, start.started_h, seed)[checkups[0].index : checkups[-1].index + 1]
 
     def truth(self, ref: RunRef) -> Recording:
         """The recording so far, free of noise."""
@@ -164,6 +199,9 @@ class SimulatedCycler:
 
     def stop(self, ref: RunRef, reason: str) -> None:
         """End a test now; nothing happens if it has ended."""
+        self._line.ask(ref, lambda: self._stop(ref, reason))
+
+    def _stop(self, ref: RunRef, reason: str) -> None:
         found = self._look(ref)
         if found is None:
             raise CyclerError(f"{self._name} never started a test {ref.key}; nothing was stopped.")
@@ -173,6 +211,9 @@ class SimulatedCycler:
         """End every test, or that of one channel, now; nothing is waited for."""
         if channel is not None and channel not in self._channels:
             raise CyclerError(f"{self._name} has no channel {channel}; it has {', '.join(self._channels)}.")
+        self._line.ask_device(channel, lambda: self._stop_all(channel))
+
+    def _stop_all(self, channel: str | None) -> None:
         journal, computation = self._synced()
         stops = journal.stops()
         for start in journal.starts().values():
@@ -180,10 +221,13 @@ class SimulatedCycler:
                 self._order_stop(computation.add(start), stops.get(start.key), "emergency stop")
 
     def next_end_h(self) -> float | None:
-        """Lab time of the earliest end among running tests; None if none runs.
+        """Lab time of the earliest end among running tests, or of an answer kept back by a faulty line; None if there is neither.
 
         It waits only until every other running test is known to last longer; their computation goes on in the background.
         """
+        return min((h for h in (self._next_end_h(), self._line.next_answer_h()) if h is not None), default=None)
+
+    def _next_end_h(self) -> float | None:
         _, computation = self._synced()
         earliest: float | None = None
 
@@ -312,6 +356,11 @@ def _status(progress: Progress, stop: Stop | None, now_h: float) -> RunStatus:
 def _columns(progress: Progress, checkup: CheckUp, samples: dict[str, NDArray[np.float64]]) -> Rows:
     ambient = progress.start.request.ambient_temperature_degC
     return as_columns(samples, checkup.start_s, checkup.cycle, ambient)
+
+
+def _measured(progress: Progress, checkup: CheckUp) -> Rows:
+    instrument = Instrument(progress.start.seed, progress.start.key, checkup.cycle)
+    return _columns(progress, checkup, instrument.measure(checkup.samples))
 
 
 def _first(cursor: str | None) -> int:

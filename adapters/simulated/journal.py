@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from adapters.peers.injected_faults import InjectedFault
 from adapters.peers.line_file import LineFile
 from orchestrator.domain import RunRequest
 from orchestrator.domain.value import from_plain, to_plain
@@ -23,11 +25,12 @@ from orchestrator.domain.value import from_plain, to_plain
 
 @dataclass(frozen=True)
 class Start:
-    """A physical start: the request, the lab time, and the seed that makes its cell."""
+    """A physical start: the request, the lab time, the seed that makes its cell, and the faults in force that will strike it."""
 
     request: RunRequest
     started_h: float
     seed: int
+    faults: tuple[InjectedFault, ...] = ()
 
     @property
     def key(self) -> str:
@@ -83,7 +86,7 @@ class Journal:
         """Every start by key, in order; what other processes added included."""
         with self._lock:
             for line in self._starts.new():
-                start = Start(from_plain(RunRequest, line["request"]), line["started_h"], line["seed"])
+                start = _start(line)
                 self._known_starts.setdefault(start.key, start)
             return dict(self._known_starts)
 
@@ -97,7 +100,8 @@ class Journal:
     def add_start(self, start: Start) -> None:
         """Record a physical start, durably. Hold `alone`."""
         line = {"key": start.key, "started_h": start.started_h, "seed": start.seed, "request": to_plain(start.request)}
-        self._starts.add(line)
+        faults = {"faults": [to_plain(fault) for fault in start.faults]} if start.faults else {}
+        self._starts.add({**line, **faults})
 
     def add_stop(self, stop: Stop) -> None:
         """Record an order to stop, durably."""
@@ -107,3 +111,8 @@ class Journal:
     def physical_starts(self) -> dict[str, int]:
         """How often each key was started: lines of the file, counted."""
         return dict(Counter(line["key"] for line in self._starts.all()))
+
+
+def _start(line: dict[str, Any]) -> Start:
+    faults = tuple(from_plain(InjectedFault, plain) for plain in line.get("faults", ()))
+    return Start(from_plain(RunRequest, line["request"]), line["started_h"], line["seed"], faults)

@@ -19,12 +19,14 @@ from adapters.simulated.cell_steps import Array, Cause, CyclingCell
 from adapters.simulated.checkup_cycle import BreakOff, SimulatedCycle, simulate_cycle
 from adapters.simulated.experiment import begins_with_charge, plan_cycle
 from adapters.simulated.instrument import Instrument
+from adapters.simulated.run_faults import RunFaults
 from adapters.simulated.seeding import generator
 from orchestrator.domain import RunRequest, RunState
 
 ALWAYS_CHECKED = (10, 100)
 # A test ends this far below the end of life, so that neither noise nor interpolation brings the last capacity back above it.
 CLEARLY_BELOW_AH = 1e-3
+DEVICE = "device"  # the cause of an end that the cycler, not the cell or its model, brought about
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class CheckUp:
         age, stress: the cell as the cycle found it, and what the cycle did to it.
         samples: columns of the cycle, see `SimulatedCycle`.
         broken: why the cycle broke off, or None.
+        struck: how many faults of the cell have struck so far.
     """
 
     index: int
@@ -48,6 +51,7 @@ class CheckUp:
     stress: Stress
     samples: dict[str, Array]
     broken: BreakOff | None = None
+    struck: int = 0
 
     @property
     def cycle(self) -> int:
@@ -73,11 +77,12 @@ class LifeEnd:
 
 
 class LifeTest:
-    """The test of one cell under one request."""
+    """The test of one cell under one request; `faults` strike it on the way."""
 
-    def __init__(self, request: RunRequest, seed: int, cell: CyclingCell) -> None:
+    def __init__(self, request: RunRequest, seed: int, cell: CyclingCell, faults: RunFaults | None = None) -> None:
         preset = preset_for(request.cell.name)
         self._request, self._seed, self._cell = request, seed, cell
+        self._faults = faults or RunFaults()
         self._preset, self._law = preset, preset.law
         self._plan = plan_cycle(request.protocol, preset.parameters)
         charge_first = begins_with_charge(request.protocol, preset.parameters)
@@ -88,9 +93,22 @@ class LifeTest:
         """Check-ups in order, then the end; with `after`, those that follow it."""
         checkup = after
         while checkup is None or (end := self.end_after(checkup)) is None:
-            checkup = self._first() if checkup is None else self._following(checkup)
+            coming = self._first() if checkup is None else self._following(checkup)
+            end = self._cut_before(checkup, coming)
+            if end is not None:
+                break
+            checkup = coming
             yield checkup
         yield end
+
+    def _cut_before(self, last: CheckUp | None, coming: CheckUp) -> LifeEnd | None:
+        """How the device ended the test before a check-up was over, if it did."""
+        cut = self._faults.cut()
+        if cut is None or cut[0] >= coming.end_s:
+            return None
+        cycle, end_s = (last.cycle, last.end_s) if last else (0, 0.0)
+        share = (cut[0] - end_s) / (coming.end_s - end_s)
+        return LifeEnd(RunState.FAILED, cut[1], cut[0], cycle + int(share * (coming.cycle - cycle)), cause=DEVICE)
 
     def end_after(self, checkup: CheckUp) -> LifeEnd | None:
         """Whether the test ended with a check-up, and why."""
@@ -112,7 +130,8 @@ class LifeTest:
         return checkup.capacity_Ah * max(1.0, gain) < self._request.end_of_life_Ah
 
     def _first(self) -> CheckUp:
-        checkup = self._simulate(0, ageing.begin(self._individual, self._law), None)
+        age, struck, _ = self._faults.strike(ageing.begin(self._individual, self._law), 0, 0.0)
+        checkup = replace(self._simulate(0, age, None), struck=struck)
         if checkup.broken is None and self._below(checkup):
             why = (
                 f"the fresh cell gives only {checkup.capacity_Ah:.3g} Ah under this protocol, "
@@ -123,10 +142,22 @@ class LifeTest:
 
     def _following(self, last: CheckUp) -> CheckUp:
         pace = ageing.pace(self._individual, last.age, last.stress, self._law)
-        following = self._at(self._next_cycle(last.cycle, pace), last, pace)
+        cycle = self._next_cycle(last.cycle, pace)
+        fault_s = self._faults.next_of_cell_s(last.struck)
+        if fault_s is not None and (after_it := _first_cycle_after(last, fault_s)) <= cycle:
+            return self._struck(after_it, fault_s, last, pace)
+        following = self._at(cycle, last, pace)
         if following.broken is not None or not self._below(following):
             return following
         return self._end_between(last, following, pace) or following
+
+    def _struck(self, cycle: int, fault_s: float, last: CheckUp, pace: Pace) -> CheckUp:
+        """The check-up right after a fault of the cell, and after those that strike until it begins."""
+        begins_s = last.end_s + (cycle - last.cycle - 1) * last.duration_s
+        age = ageing.advance(self._individual, last.age, pace, cycle, self._law)
+        age, struck, at_s = self._faults.strike(age, last.struck, max(fault_s, begins_s))
+        checkup = self._simulate(last.index + 1, age, last)
+        return replace(checkup, struck=struck, start_s=max(checkup.start_s, at_s))
 
     def _end_between(self, last: CheckUp, past: CheckUp, pace: Pace) -> CheckUp | None:
         """The cycle at which the capacity fell below the end of life, if it comes before `past`."""
@@ -154,7 +185,13 @@ class LifeTest:
         ambient, limits = request.ambient_temperature_degC, request.protocol.limits
         done = simulate_cycle(self._preset, self._cell, self._plan, state, self._rest_V, ambient, limits)
         start_s = 0.0 if last is None else _start_s(last, age.cycle, done)
-        return CheckUp(index, start_s, done.duration_s, done.capacity_Ah, age, done.stress, done.samples, done.broken)
+        struck = last.struck if last else 0
+        return CheckUp(index, start_s, done.duration_s, done.capacity_Ah, age, done.stress, done.samples, done.broken, struck)
+
+
+def _first_cycle_after(last: CheckUp, at_s: float) -> int:
+    """The first cycle that begins after a test time, those in between taken to be as long as the last one."""
+    return last.cycle + 1 + max(0, math.ceil((at_s - last.end_s) / last.duration_s))
 
 
 def _start_s(last: CheckUp, cycle: int, done: SimulatedCycle) -> float:

@@ -12,12 +12,9 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TextIO
 
 from adapters.simulated.computing import Slice, compute
-from orchestrator.domain import RunRequest
-from orchestrator.domain.value import from_plain
 
 WATCH_PERIOD_S = 0.5
 
@@ -31,10 +28,7 @@ def main() -> None:
 
     _answer(answers, "ready")
     for line in sys.stdin:
-        job = json.loads(line)
-        request = from_plain(RunRequest, job["request"])
-        work = Slice(Path(job["folder"]), request, job["seed"], job["checkups"])
-        mine = compute(work, pybamm_cell, lambda: _answer(answers, "heard"))
+        mine = compute(Slice.of(json.loads(line)), pybamm_cell, lambda: _answer(answers, "heard"))
         _answer(answers, "done" if mine else "busy")
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from adapters.simulated.computing import Slice
-from orchestrator.domain.value import to_plain
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 BUILD_TIMEOUT_S = 300.0
@@ -129,10 +128,9 @@ class _Worker:
         return False
 
     def _send(self, job: Slice) -> bool:
-        plain = {**vars(job), "folder": str(job.folder), "request": to_plain(job.request)}
         pipe: IO[bytes] = self._pipe("stdin")
         try:
-            pipe.write(json.dumps(plain).encode() + b"\n")
+            pipe.write(json.dumps(job.to_plain()).encode() + b"\n")
             pipe.flush()
         except BrokenPipeError:
             return False
