@@ -11,11 +11,14 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.peers.device_faults import cut, refuse_if_dead
+from adapters.peers.faulty_line import Line
+from adapters.peers.injected_faults import LINE_FAULTS, FaultKind, GivenFaults, faults_of_run, read_faults
 from adapters.peers.run_journal import Run, RunJournal
 from orchestrator.domain.candidate import Candidate, ParameterValue, read_rows
 from orchestrator.domain.clock import Clock, SystemClock
@@ -28,6 +31,18 @@ Row = Mapping[str, ParameterValue | None]
 _ALL_LIMITS = frozenset({"max_voltage_V", "min_voltage_V", "max_temperature_degC", "max_current_A"})
 
 
+FAULTS = LINE_FAULTS | {FaultKind.CHANNEL_DEAD, FaultKind.POWER_LOSS}
+
+
+class _Ending(NamedTuple):
+    """How a running test will end."""
+
+    at_h: float
+    key: str
+    state: RunState = RunState.FINISHED
+    reason: str | None = None
+
+
 class ReplayCycler:
     """Replays results from a table.
 
@@ -38,6 +53,8 @@ class ReplayCycler:
         duration_h: lab time that a test takes, hours; or the name of a column that holds it.
         channels: how many, or their names.
         synthetic: whether the table's numbers come from a model.
+        faults: what goes wrong and when, as `InjectedFault` or tables of its fields: on the line and on the device. A replay has
+            neither cells nor sensors nor rows.
     """
 
     def __init__(
@@ -53,6 +70,7 @@ class ReplayCycler:
         synthetic: bool = False,
         folder: Path | None = None,
         clock: Clock | None = None,
+        faults: GivenFaults = (),
     ) -> None:
         rows = read_rows(Path(table)) if isinstance(table, (str, Path)) else tuple(dict(row) for row in table)
         self._targets = {target: target} if isinstance(target, str) else dict(target)
@@ -67,16 +85,17 @@ class ReplayCycler:
         self.capabilities = Capabilities(
             name=name, channels=names, limits=_ALL_LIMITS, metrics=frozenset(self._targets), synthetic=synthetic
         )
+        self._faults = read_faults(faults, names, FAULTS, "a replay")
+        self._line = Line(name, self._faults, self._now_h)
         self._folder, self._clock = folder, clock
         self._opened: RunJournal | None = None
         self._row_indices: dict[tuple[object, ...], int | None] = {}
-        self._coming: tuple[int, list[tuple[float, str]]] = (-1, [])
+        self._coming: tuple[int, list[_Ending]] = (-1, [])
 
     @property
     def clock(self) -> Clock:
         """The lab time it lives in: real time, if neither the constructor nor the lab gave another."""
-        self._clock = self._clock or SystemClock()
-        return self._clock
+        return self._clock or SystemClock()
 
     def bind(self, clock: Clock, folder: Path) -> None:
         """Use the lab's clock and keep the journal in the lab's folder, unless the constructor was given others."""
@@ -85,46 +104,66 @@ class ReplayCycler:
 
     def submit(self, request: RunRequest) -> RunRef:
         """Start a replay; the same key again starts nothing."""
+        return self._line.submit(request, self._start)
+
+    def _start(self, request: RunRequest) -> RunRef:
         if request.channel not in self.capabilities.channels:
             raise RequestRefusedError(f"'{self.capabilities.name}' has no channel '{request.channel}'.")
         self._row(request.candidate)
         self._settle()
-        return self._ref(self._journal.start(request, self._now_h()))
+        now_h = self._now_h()
+        if self._journal.find(request.key) is None:
+            refuse_if_dead(self._faults, request.channel, now_h)
+        return self._ref(self._journal.start(request, now_h, faults_of_run(self._faults, request.channel, now_h)))
 
     def find(self, key: str) -> RunRef | None:
         """The run of a key, or None."""
+        return self._line.find(key, self._find)
+
+    def _find(self, key: str) -> RunRef | None:
         run = self._journal.find(key)
         return None if run is None else self._ref(run)
 
     def status(self, ref: RunRef) -> RunStatus:
         """Running until its duration has passed; then finished, with its results."""
+        return self._line.ask(ref, lambda: self._status(ref))
+
+    def _status(self, ref: RunRef) -> RunStatus:
         self._settle()
         run = self._journal.find(ref.key)
         if run is None:
             return RunStatus(RunState.UNKNOWN, reason=f"no run '{ref.key}' was ever started here")
         results = self._results(run) if run.state is RunState.FINISHED else {}
-        return RunStatus(run.state, reason=run.reason, started_h=run.start_h, ended_h=run.end_h, results=results)
+        cause = "device" if run.state is RunState.FAILED else None
+        return RunStatus(run.state, reason=run.reason, started_h=run.start_h, ended_h=run.end_h, results=results, cause=cause)
 
     def read(self, ref: RunRef, cursor: str | None = None) -> tuple[dict[str, NDArray[Any]], str | None]:
         """A replay has results, not rows."""
-        return {}, cursor
+        return self._line.ask(ref, lambda: ({}, cursor))
 
     def stop(self, ref: RunRef, reason: str) -> None:
         """End a run now, without a result."""
+        self._line.ask(ref, lambda: self._stop(ref, reason))
+
+    def _stop(self, ref: RunRef, reason: str) -> None:
         self._settle()
         if self._journal.find(ref.key) is not None:
             self._journal.end(ref.key, RunState.STOPPED, self._now_h(), reason)
 
     def emergency_stop(self, channel: str | None = None) -> None:
         """End the run on a channel, or all."""
+        self._line.ask_device(channel, lambda: self._stop_all(channel))
+
+    def _stop_all(self, channel: str | None) -> None:
+        self._settle()
         for run in self._journal.runs():
             if not run.state.ended and channel in (None, run.channel):
                 self._journal.end(run.key, RunState.STOPPED, self._now_h(), "emergency stop")
 
     def next_end_h(self) -> float | None:
-        """When the next run ends."""
-        ends = self._ends()
-        return ends[0][0] if ends else None
+        """When the next run ends, or a faulty line gives an answer that it keeps back now."""
+        coming = [*(ending.at_h for ending in self._ends()[:1]), self._line.next_answer_h()]
+        return min((at_h for at_h in coming if at_h is not None), default=None)
 
     def truth(self, ref: RunRef) -> Recording:
         """The table's own values, without noise."""
@@ -150,21 +189,28 @@ class ReplayCycler:
     def _settle(self) -> None:
         """Note the end of every run whose time has come."""
         now_h = self._now_h()
-        for end_h, key in self._ends():
-            if end_h > now_h:
+        for ending in self._ends():
+            if ending.at_h > now_h:
                 break
-            self._journal.end(key, RunState.FINISHED, end_h)
+            self._journal.end(ending.key, ending.state, ending.at_h, ending.reason)
 
-    def _ends(self) -> list[tuple[float, str]]:
-        """When each running test ends, and its key, the earliest first; worked out again whenever the journal has changed."""
+    def _ends(self) -> list[_Ending]:
+        """How each running test ends, the earliest first; worked out again whenever the journal has changed."""
         changes = self._journal.changes
         if self._coming[0] != changes:
-            self._coming = changes, sorted((self._end_h(run), run.key) for run in self._running())
+            self._coming = changes, sorted(self._ending(run) for run in self._running())
         return self._coming[1]
 
     def _running(self) -> list[Run]:
         """The running tests of this table; a namesake with another table may share the folder."""
         return [run for run in self._journal.open_runs() if self._find_row(run.request.candidate) is not None]
+
+    def _ending(self, run: Run) -> _Ending:
+        """Its duration's end, or that which a fault of the device makes of it before."""
+        end_h, broken = self._end_h(run), cut(run.faults, run.channel, run.start_h)
+        if broken is not None and broken.at_h < end_h:
+            return _Ending(broken.at_h, run.key, RunState.FAILED, broken.reason)
+        return _Ending(end_h, run.key)
 
     def _end_h(self, run: Run) -> float:
         stated = self._duration_h

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adapters.peers.injected_faults import InjectedFault
 from adapters.peers.line_file import LineFile
 from orchestrator.domain.cycler import RunRequest, RunState
 from orchestrator.domain.errors import ChannelBusyError, RequestRefusedError
@@ -24,10 +25,11 @@ from orchestrator.domain.value import from_plain, to_plain
 
 @dataclass(frozen=True)
 class Run:
-    """One physical run as the device remembers it."""
+    """One physical run as the device remembers it; `faults` are those in force when it started, which will strike it."""
 
     request: RunRequest
     start_h: float
+    faults: tuple[InjectedFault, ...] = ()
     state: RunState = RunState.RUNNING
     end_h: float | None = None
     reason: str | None = None
@@ -79,8 +81,13 @@ class RunJournal:
             self._catch_up()
             return self._runs.get(key)
 
-    def start(self, request: RunRequest, now_h: float) -> Run:
+    def start(self, request: RunRequest, now_h: float, faults: tuple[InjectedFault, ...] = ()) -> Run:
         """Start a run, once: a key that is known already starts nothing and gives the run there is.
+
+        Args:
+            request: what to run.
+            now_h: lab time.
+            faults: that will strike the run, see `faults_of_run`.
 
         Raises:
             RequestRefusedError: the key is known with another content.
@@ -94,7 +101,8 @@ class RunJournal:
             busy = self._occupant(request.channel)
             if busy is not None:
                 raise ChannelBusyError(f"channel {request.channel} is busy with the run '{busy.key}'.")
-            self._append({"event": "start", "at_h": now_h, "request": to_plain(request)})
+            planned = {"faults": [to_plain(fault) for fault in faults]} if faults else {}
+            self._append({"event": "start", "at_h": now_h, "request": to_plain(request), **planned})
             return self._runs[request.key]
 
     def end(self, key: str, state: RunState, at_h: float, reason: str | None = None) -> Run:
@@ -131,7 +139,8 @@ class RunJournal:
         if event["event"] == "start":
             request = from_plain(RunRequest, event["request"])
             if request.key not in self._runs:
-                self._runs[request.key] = self._open[request.key] = Run(request, event["at_h"])
+                faults = tuple(from_plain(InjectedFault, plain) for plain in event.get("faults", ()))
+                self._runs[request.key] = self._open[request.key] = Run(request, event["at_h"], faults)
         else:
             run = self._runs[event["key"]]
             ended = replace(run, state=RunState(event["state"]), end_h=event["at_h"], reason=event["reason"])
