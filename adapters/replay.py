@@ -87,6 +87,7 @@ class ReplayCycler:
         )
         self._faults = read_faults(faults, names, FAULTS, "a replay")
         self._line = Line(name, self._faults, self._now_h)
+        self._own_folder, self._own_clock = folder, clock
         self._folder, self._clock = folder, clock
         self._opened: RunJournal | None = None
         self._row_indices: dict[tuple[object, ...], int | None] = {}
@@ -99,8 +100,9 @@ class ReplayCycler:
 
     def bind(self, clock: Clock, folder: Path) -> None:
         """Use the lab's clock and keep the journal in the lab's folder, unless the constructor was given others."""
-        self._clock = self._clock or clock
-        self._folder = self._folder or folder
+        self._clock = self._own_clock or clock
+        if self._folder != (wanted := self._own_folder or folder):
+            self._folder, self._opened, self._coming = wanted, None, (-1, [])
 
     def submit(self, request: RunRequest) -> RunRef:
         """Start a replay; the same key again starts nothing."""

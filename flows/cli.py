@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -221,6 +222,28 @@ def stop(
     with _open(lab, create=False) as opened:
         request_stop(opened, campaign, trial, reason)
     print_out(f"noted: {campaign}{f' trial {trial}' if trial else ''} is to stop ({reason}); the next tick carries it out")
+
+
+class Finding(StrEnum):
+    """What a person found out about an unknown trial."""
+
+    STARTED = "started"
+    NOT_STARTED = "not-started"
+
+
+@app.command()
+def settle(
+    campaign: CampaignArgument,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL")],
+    finding: Annotated[Finding, typer.Argument(help="Whether its test is running on the cycler.")],
+    lab: LabOption = None,
+) -> None:
+    """Say what became of an `unknown` trial: it runs (it is adopted), or nothing was started (it is tested anew)."""
+    from flows.control import settle_trial
+
+    with _open(lab, create=False) as opened:
+        settled = settle_trial(opened, campaign, trial, started=finding is Finding.STARTED)
+    print_out(f"{campaign} trial {trial}: {settled.status}; `voltloop resume {campaign}` goes on")
 
 
 @channels_app.command("list")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from flows.campaign import RESUMED, TickReport, advance_campaign
 from flows.lab import Lab
@@ -97,6 +99,44 @@ def decide_trials(lab: Lab, name: str, numbers: list[int], *, approved: bool) ->
     for number in numbers:
         lab.store.move(name, number, to, lab_time_h=lab.now_h(), reason=reason)
     _wake(lab, name)
+
+
+def settle_trial(lab: Lab, name: str, number: int, *, started: bool, by: str = "person") -> Trial:
+    """Take a person's word on an `unknown` trial: its test is running, or nothing was started.
+
+    A test that runs is adopted; of one that was not started the channel is freed and the trial tested under a new key.
+
+    Raises:
+        CampaignError: if the trial is not unknown, or its test is said to run and the cycler has no reference of it.
+    """
+    trial = _trial(lab, name, number)
+    if trial.status is not TrialStatus.UNKNOWN:
+        raise CampaignError(f"trial {number} of '{name}' is {trial.status}; only an unknown trial can be settled.")
+    now_h, fence = lab.now_h(), trial.fence or 0
+    if started:
+        ref, started_h = trial.run_ref or _found_ref(lab, name, trial), trial.started_h
+        settled = lab.store.acknowledge(
+            name, number, run_ref=ref, started_h=now_h if started_h is None else started_h, fence=fence
+        )
+    else:
+        reason = f"a {by} found that nothing was started" if trial.run_ref is None else f"a {by} had it given up"
+        settled = lab.store.withdraw_dispatch(name, number, fence=fence, reason=reason, lab_time_h=now_h)
+    said = {"started": started, "by": by}
+    lab.store.log("trial_settled", campaign=name, trial=number, data=said, lab_time_h=now_h)
+    _wake(lab, name)
+    return settled
+
+
+def _found_ref(lab: Lab, name: str, trial: Trial) -> str:
+    """The reference of a test that a person has seen running."""
+    cycler = lab.cyclers_for(lab.store.campaign(name).spec).get(trial.cycler or "")
+    ref = cycler.find(trial.key or "") if cycler else None
+    if ref is None:
+        raise CampaignError(
+            f"'{trial.cycler}' has no reference of a test '{trial.key}', so it cannot be followed. Stop it at the cycler, "
+            f"quarantine the channel if need be, and settle trial {trial.number} as not-started."
+        )
+    return json.dumps(asdict(ref), sort_keys=True)
 
 
 def _trial(lab: Lab, name: str, number: int) -> Trial:

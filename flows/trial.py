@@ -135,10 +135,18 @@ def collect(bench: Bench, trial: Trial) -> Trial:
             return store.park_unknown(name, trial.number, reason=reason, lab_time_h=bench.now_h)
         if not status.state.ended:
             return trial
+        if status.state is RunState.FAILED and status.cause == "timeout":
+            return store.park_unknown(name, trial.number, reason=_out_of_time(bench, trial, status), lab_time_h=bench.now_h)
         return _take_in(bench, trial, cycler, ref, status)
     except CyclerUnreachableError as error:
         store.log("cycler_unreachable", campaign=name, trial=trial.number, data={"error": str(error)}, lab_time_h=bench.now_h)
         return trial
+
+
+def _out_of_time(bench: Bench, trial: Trial, status: RunStatus) -> str:
+    """No answer in time says nothing of the cell: unknown, not failed."""
+    settle = f"voltloop settle {bench.campaign.name} {trial.number} not-started"
+    return f"no result in time: {status.reason}. What the cell would have done is not known; `{settle}` has it tested again"
 
 
 def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: RunStatus) -> Trial:
@@ -208,6 +216,8 @@ def _fate(
     trial: Trial, status: RunStatus, estimates: dict[str, Estimate], missing: dict[str, str], wanted: tuple[str, ...]
 ) -> tuple[TrialStatus, str | None]:
     """What becomes of a trial whose run has ended, and why in words."""
+    if status.state is RunState.FAILED and status.cause == "infeasible":
+        return TrialStatus.ABORTED, f"infeasible for this cell: {status.reason}"
     if status.state is RunState.FAILED:
         return TrialStatus.FAILED, status.reason or "the run failed without a reason given"
     if status.state is RunState.STOPPED and status.safety:
