@@ -67,7 +67,7 @@ class Beliefs:
 def fit_beliefs(history: History, encoding: Encoding, prior: Prior | None = None) -> Beliefs:
     """Fit every metric of the campaign that has an estimate."""
     metrics = [m for m in history.spec.metrics if history.observed(m)]
-    surrogates = {m: fit_surrogate(readings(history, encoding, m), prior) for m in metrics}
+    surrogates = {m: fit_surrogate(readings(history, encoding, m), prior, history.settled(m)) for m in metrics}
     return Beliefs(encoding, surrogates, {m: _unit(history, m) for m in metrics})
 
 

@@ -54,6 +54,18 @@ class History:
         """The points with an estimate of a metric."""
         return [p for p in self.points if metric in p.outcome]
 
+    def settled(self, metric: str) -> int:
+        """How many leading estimates of a metric come before every unfinished test, cut to steps of a tenth.
+
+        They stay what they are in later ticks, and so does what was learned from them; 0 where there are too few for that.
+        """
+        count = 0
+        for point in self.points:
+            if point.pending:
+                break
+            count += metric in point.outcome
+        return _step_below(count)
+
     @cached_property
     def pending(self) -> tuple[Point, ...]:
         """The points whose tests will still tell something about an objective or a constraint."""
@@ -76,13 +88,13 @@ class History:
         return derive_seed(self.spec.seed, purpose, len(self.points), estimates)
 
     def basis(self) -> dict[str, Any]:
-        """What was known, for the record: trials by number, split by what they gave."""
+        """What was known, for the record: numbers of trials such as "1-12, 14", by what they gave; ranges stay short."""
         metrics = self.spec.metrics
         numbered = [p for p in self.points if p.number is not None]
         return {
-            "observed": {m: [p.number for p in numbered if m in p.outcome] for m in metrics},
-            "pending": [p.number for p in numbered if p.awaits(metrics)],
-            "failed": [p.number for p in numbered if p.failed],
+            "observed": {m: _ranges(p.number for p in numbered if m in p.outcome) for m in metrics},
+            "pending": _ranges(p.number for p in numbered if p.awaits(metrics)),
+            "failed": _ranges(p.number for p in numbered if p.failed),
         }
 
 
@@ -138,6 +150,28 @@ def read_history(
         else:
             points.append(Point(completed, pending=True))
     return History(spec, tuple(points), reference_point)
+
+
+_SETTLED_FROM = 64
+
+
+def _step_below(count: int) -> int:
+    step = 0
+    following = _SETTLED_FROM
+    while following <= count:
+        step, following = following, following + following // 10
+    return step
+
+
+def _ranges(numbers: Iterable[int | None]) -> str:
+    """Numbers in order, runs drawn together."""
+    runs: list[list[int]] = []
+    for number in sorted(n for n in numbers if n is not None):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def _placed(candidate: Candidate, spec: CampaignSpec) -> bool:

@@ -6,15 +6,17 @@ as a BoTorch model, for acquisitions that want one.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from orchestrator.domain import Estimate
-from orchestrator.proposal.marginal_likelihood import Prior, Replicates, fit_hyperparameters, matern
+from orchestrator.proposal.marginal_likelihood import Hyperparameters, Prior, Replicates, fit_hyperparameters, matern
 
 Matrix = NDArray[np.float64]
 
@@ -54,10 +56,17 @@ class Surrogate:
         hyperparameters: as fitted, of scaled outcomes.
     """
 
-    def __init__(self, readings: Readings, prior: Prior, centre: float, scale: float) -> None:
+    def __init__(
+        self,
+        readings: Readings,
+        prior: Prior,
+        centre: float,
+        scale: float,
+        hyperparameters: Hyperparameters | None = None,
+    ) -> None:
         self.readings, self.prior, self.centre, self.scale = readings, prior, centre, scale
         self.y, self.noise = (readings.mean - centre) / scale, (readings.sem / scale) ** 2
-        self.hyperparameters = fit_hyperparameters(readings.X, self.y, self.noise, prior)
+        self.hyperparameters = hyperparameters or _learned(readings.X, self.y, self.noise, prior)
         replicates = Replicates(readings.X, self.y, self.noise)
         self._X = replicates.X
         y, variance = replicates.means(self.hyperparameters.spread)
@@ -108,14 +117,38 @@ class Surrogate:
         return self.centre + self.scale * mean, self.scale * np.sqrt(variance)
 
 
-def fit_surrogate(readings: Readings, prior: Prior | None = None) -> Surrogate:
+def fit_surrogate(readings: Readings, prior: Prior | None = None, settled: int = 0) -> Surrogate:
     """The belief about a metric whose outcomes are standardised by their own mean and spread.
 
     Args:
         readings: at least one; replicates are separate rows.
         prior: what is believed before.
+        settled: so many leading readings will not change any more. If they are at least half of all, the hyperparameters
+            are learned from them alone, and so only once while the campaign goes on; the posterior rests on all readings.
     """
-    return Surrogate(readings, prior or Prior(), float(readings.mean.mean()), outcome_scale(readings))
+    prior = prior or Prior()
+    if 2 * settled < len(readings.mean) or not settled:
+        return Surrogate(readings, prior, float(readings.mean.mean()), outcome_scale(readings))
+    first = Readings(readings.X[:settled], readings.mean[:settled], readings.sem[:settled])
+    centre, scale = float(first.mean.mean()), outcome_scale(first)
+    learned = _learned(first.X, (first.mean - centre) / scale, (first.sem / scale) ** 2, prior)
+    return Surrogate(readings, prior, centre, scale, learned)
+
+
+_REMEMBERED = 64
+_remembered: OrderedDict[bytes, Hyperparameters] = OrderedDict()
+
+
+def _learned(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hyperparameters:
+    """The hyperparameters of these data, worked out once: proposal, prediction and report ask for the same ones."""
+    key = sha256(repr((X.shape, prior)).encode())
+    for data in (X, y, noise):
+        key.update(np.ascontiguousarray(data).tobytes())
+    known = _remembered.pop(key.digest(), None)
+    learned = _remembered[key.digest()] = known or fit_hyperparameters(X, y, noise, prior)
+    while len(_remembered) > _REMEMBERED:
+        _remembered.popitem(last=False)
+    return learned
 
 
 def outcome_scale(readings: Readings) -> float:

@@ -84,7 +84,7 @@ class TableProposer:
         return proposals_of(chosen, "spread", "table", history)
 
     def _informed(self, n: int, history: History, beliefs: Beliefs, pool: Pool, pending: Matrix) -> list[Proposal]:
-        baseline = np.vstack([self.encoding.encode([p.candidate for p in tested_points(history)]), pending])
+        baseline = self._baseline(history, pending)
         if len(history.spec.objectives) == 1 and noise_share(beliefs, history) >= NOISY_FROM:
             rows, origin = top_two_thompson(n, history, beliefs, pool.X, baseline), "top-two Thompson"
             reason = "may be the best row, as sampled from what is known"
@@ -96,6 +96,11 @@ class TableProposer:
         found = [pool.candidate(row) for row in rows]
         chosen = [(candidate, f"{'tested again: ' if candidate in tested else ''}{reason}") for candidate in found]
         return proposals_of(chosen, origin, "table", history, beliefs)
+
+    def _baseline(self, history: History, pending: Matrix) -> Matrix:
+        """The tested rows, each once: testing a row again moves no other row."""
+        rows = dict.fromkeys(self.encoding.rows([p.candidate for p in tested_points(history)]))
+        return np.vstack([self.encoding.X[list(rows)], pending])
 
 
 _EXHAUSTED = "no row of the table is left to propose: each was tested or failed. Add rows, or end the campaign."
