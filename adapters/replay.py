@@ -92,6 +92,7 @@ class ReplayCycler:
         self._opened: RunJournal | None = None
         self._row_indices: dict[tuple[object, ...], int | None] = {}
         self._coming: tuple[int, list[_Ending]] = (-1, [])
+        self._endings: dict[str, _Ending] = {}
 
     @property
     def clock(self) -> Clock:
@@ -102,7 +103,7 @@ class ReplayCycler:
         """Use the lab's clock and keep the journal in the lab's folder, unless the constructor was given others."""
         self._clock = self._own_clock or clock
         if self._folder != (wanted := self._own_folder or folder):
-            self._folder, self._opened, self._coming = wanted, None, (-1, [])
+            self._folder, self._opened, self._coming, self._endings = wanted, None, (-1, []), {}
 
     def submit(self, request: RunRequest) -> RunRef:
         """Start a replay; the same key again starts nothing."""
@@ -164,6 +165,7 @@ class ReplayCycler:
 
     def next_end_h(self) -> float | None:
         """When the next run ends, or a faulty line gives an answer that it keeps back now."""
+        self._settle()
         coming = [*(ending.at_h for ending in self._ends()[:1]), self._line.next_answer_h()]
         return min((at_h for at_h in coming if at_h is not None), default=None)
 
@@ -200,7 +202,8 @@ class ReplayCycler:
         """How each running test ends, the earliest first; worked out again whenever the journal has changed."""
         changes = self._journal.changes
         if self._coming[0] != changes:
-            self._coming = changes, sorted(self._ending(run) for run in self._running())
+            self._endings = {run.key: self._endings.get(run.key) or self._ending(run) for run in self._running()}
+            self._coming = changes, sorted(self._endings.values())
         return self._coming[1]
 
     def _running(self) -> list[Run]:
