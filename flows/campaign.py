@@ -214,7 +214,8 @@ def _propose(tick: _Tick) -> None:
     except NeedsPersonError as error:
         tick.doubt = str(error)
         return
-    new = [NewTrial(candidate=p.candidate, origin=p.origin, decision=p.decision) for p in proposals]
+    at_once = TrialStatus.APPROVED if tick.spec.approval.mode == "none" else TrialStatus.PROPOSED
+    new = [NewTrial(p.candidate, p.origin, at_once, p.decision) for p in proposals]
     for trial in tick.bench.lab.store.add_trials(tick.campaign.name, new, lab_time_h=tick.bench.now_h):
         tick.note(trial)
     tick.proposed = len(new)
