@@ -14,21 +14,19 @@ the channel measures and counts I_measured, and the short's heat V^2 G warms the
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
-
-os.environ.setdefault("PYBAMM_DISABLE_TELEMETRY", "true")
 
 import numpy as np
 import pybamm
+from numpy.typing import NDArray
 
-from adapters.simulated.cell_parameters import CellParameters, CellState, Electrode, equilibrium
+from adapters.simulated.cell_equations import base_options, parameter_values, silence, state_inputs
+from adapters.simulated.cell_parameters import CellParameters, CellState
 from adapters.simulated.cell_presets import PRESETS
-from adapters.simulated.cell_steps import Cause, CellFailureError, CellStep, Ending, StepTrace
+from adapters.simulated.cell_spectrum import Spectrometer
+from adapters.simulated.cell_steps import Array, Cause, CellFailureError, CellStep, Ending, StepTrace
 
 MEASURED_CURRENT = "Measured current [A]"
 OUTPUTS = {
@@ -52,7 +50,7 @@ class PybammCell:
     """A cell, ready to run steps; one per process and preset, since building takes seconds."""
 
     def __init__(self, parameters: CellParameters) -> None:
-        _silence()
+        silence()
         self._parameters = parameters
         solver = pybamm.IDAKLUSolver(rtol=3e-4, atol=3e-6, output_variables=list(OUTPUTS.values()))
         values, points = parameter_values(parameters), dict(parameters.points)
@@ -78,6 +76,21 @@ class PybammCell:
                 raise failure.after(traces) from None
             traces.append(trace)
         return traces
+
+    def impedance(
+        self, frequency_Hz: Array, state: CellState, voltage_V: float, ambient_K: float, discharged_Ah: float
+    ) -> NDArray[np.complex128]:
+        """The impedance (ohm) of the cell rested after a charge was taken out of the equilibrium at a voltage; (n,) to (n,).
+
+        Raises:
+            CellFailureError: the equations could not be solved.
+        """
+        inputs = state_inputs(self._parameters, state, voltage_V, ambient_K, discharged_Ah)
+        return self._spectrometer.measure(frequency_Hz, inputs)
+
+    @cached_property
+    def _spectrometer(self) -> Spectrometer:
+        return Spectrometer(self._parameters)
 
     def _run_step(self, before: Any, step: CellStep, state_inputs: dict[str, float]) -> tuple[Any, StepTrace]:
         began_s = 0.0 if before is None else float(before.t[-1])
@@ -136,28 +149,6 @@ def _step_inputs(step: CellStep) -> dict[str, float]:
     }
 
 
-def state_inputs(
-    parameters: CellParameters, state: CellState, voltage_V: float, ambient_K: float, discharged_Ah: float = 0.0
-) -> dict[str, float]:
-    """The model's inputs that say how aged the cell is and where it rests (see `equilibrium`)."""
-    x, y = equilibrium(parameters, state, voltage_V, discharged_Ah)
-    return {
-        "x0": x,
-        "y0": y,
-        "T_ambient": ambient_K,
-        "phi": state.impeded_fraction,
-        "f_R": state.resistance_factor,
-        "f_n": state.negative_active,
-        "f_p": state.positive_active,
-        "leak_S": state.leak_S,
-    }
-
-
-def base_options() -> dict[str, Any]:
-    """What every model of a cell has: one temperature, a series resistance, two graphite populations."""
-    return {"thermal": "lumped", "contact resistance": "true", "particle phases": ("2", "1")}
-
-
 def _model(parameters: CellParameters) -> Any:
     given = pybamm.InputParameter
 
@@ -192,64 +183,6 @@ def _add_short(model: Any, volts: Any, current: Any) -> None:
     model.rhs[by_name["Volume-averaged cell temperature [K]"]] += heat_W_m3 / capacity
 
 
-def parameter_values(parameters: CellParameters) -> Any:
-    """PyBaMM's parameter values of a cell, its state left open as inputs."""
-    given, positive = pybamm.InputParameter, parameters.positive
-    values = pybamm.ParameterValues(parameters.parameter_set)
-    exchange = values["Positive electrode exchange-current density [A.m-2]"]
-    values.update(dict(parameters.overrides), check_already_exists=False)
-    values.update(
-        {
-            "Nominal cell capacity [A.h]": parameters.nominal_capacity_Ah,
-            "Ambient temperature [K]": given("T_ambient"),
-            "Initial temperature [K]": given("T_ambient"),
-            "Reference temperature [K]": parameters.reference_temperature_K,
-            "Contact resistance [Ohm]": parameters.series_resistance_ohm * given("f_R"),
-            "Positive electrode active material volume fraction": positive.volume_fraction * given("f_p"),
-            "Positive electrode exchange-current density [A.m-2]": _kinetics(exchange, positive),
-            "Positive electrode OCP [V]": lambda y: positive.potential_V(y, np),
-            "Initial concentration in positive electrode [mol.m-3]": positive.concentration_mol_m3 * given("y0"),
-            "Upper voltage cut-off [V]": parameters.max_voltage_V,
-            "Lower voltage cut-off [V]": parameters.min_voltage_V,
-        }
-    )
-    phi = given("phi")
-    healthy = _graphite("Primary: ", parameters, values, 1 - phi, 1.0, 1.0)
-    impeded = _graphite("Secondary: ", parameters, values, phi, parameters.impeded_kinetics, parameters.impeded_diffusion)
-    values.update({**healthy, **impeded}, check_already_exists=False)
-    return values
-
-
-def _graphite(
-    phase: str, parameters: CellParameters, values: Any, share: Any, kinetics: float, diffusion: float
-) -> dict[str, Any]:
-    """Parameters of one graphite population."""
-    graphite, given = parameters.negative, pybamm.InputParameter
-    exchange = _kinetics(values["Negative electrode exchange-current density [A.m-2]"], graphite)
-    diffusivity = graphite.diffusivity_m2_s or values["Negative particle diffusivity [m2.s-1]"]
-    named = {
-        "Negative electrode active material volume fraction": graphite.volume_fraction * given("f_n") * share,
-        "Negative particle diffusivity [m2.s-1]": lambda x, kelvin: diffusion * diffusivity(x, kelvin),
-        "Negative electrode exchange-current density [A.m-2]": lambda *a: kinetics * exchange(*a),
-        "Negative electrode OCP [V]": lambda x: graphite.potential_V(x, np),
-        "Negative electrode OCP entropic change [V.K-1]": 0.0,
-        "Negative particle radius [m]": parameters.particle_radius_m,
-        "Maximum concentration in negative electrode [mol.m-3]": graphite.concentration_mol_m3,
-        "Initial concentration in negative electrode [mol.m-3]": graphite.concentration_mol_m3 * given("x0"),
-        "Negative electrode density [kg.m-3]": parameters.density_kg_m3,
-    }
-    return {phase + name: value for name, value in named.items()}
-
-
-def _kinetics(exchange: Any, electrode: Electrode) -> Any:
-    """The parameter set's exchange current, times the electrode's own factor."""
-
-    def exchange_current(c_e: Any, c_s: Any, c_max: Any, kelvin: Any) -> Any:
-        return electrode.kinetics(c_s / c_max) * exchange(c_e, c_s, c_max, kelvin)
-
-    return exchange_current
-
-
 @cache
 def pybamm_cell(preset: str) -> PybammCell:
     """This process's cell of a preset, built when first asked for.
@@ -258,10 +191,3 @@ def pybamm_cell(preset: str) -> PybammCell:
         KeyError: if there is no preset of that name.
     """
     return PybammCell(PRESETS[preset].parameters)
-
-
-def _silence() -> None:
-    """Keep PyBaMM's remarks out of the lab's log: what matters comes back as an ending or an error."""
-    pybamm.set_logging_level("ERROR")
-    logging.getLogger("pybamm").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module="pybamm")

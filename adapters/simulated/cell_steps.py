@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.simulated.cell_parameters import CellState
+from orchestrator.domain.recording import CHECKUP_STEP_ID
 
 Array = NDArray[np.float64]
 
@@ -42,7 +43,7 @@ class CellStep:
     """One step in the cell's own terms.
 
     Attributes:
-        number: step number within the cycle, from 1.
+        number: step number within the cycle, from 1; within a check-up, from `CHECKUP_STEP_ID` + 1.
         what: the step in words, for messages.
         current_A: held current, positive when charging; 0 rests; not used while a voltage is held.
         voltage_V: held voltage, or None.
@@ -50,6 +51,7 @@ class CellStep:
         max_duration_s: it ends then at the latest.
         must_end_early: reaching `max_duration_s` is a failure: the step has no end of its own there.
         sample_times_s: when to sample, from 0 to `max_duration_s`; the end is sampled in any case.
+        frequency_Hz: of an impedance spectrum measured at this rest, one for each sample after the first; else None.
     """
 
     number: int
@@ -62,6 +64,17 @@ class CellStep:
     until_below_V: float | None = None
     until_current_A: float | None = None
     must_end_early: bool = False
+    frequency_Hz: Array | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The step for messages, by number and in words."""
+        return f"{step_name(self.number)} ({self.what})"
+
+
+def step_name(number: int) -> str:
+    """A step by its number, for messages."""
+    return f"step {number}" if number <= CHECKUP_STEP_ID else f"step {number - CHECKUP_STEP_ID} of the check-up"
 
 
 @dataclass(frozen=True)
@@ -107,4 +120,10 @@ class CyclingCell(Protocol):
 
     def run(self, steps: Iterable[CellStep], state: CellState, voltage_V: float, ambient_K: float) -> list[StepTrace]:
         """Run steps from the equilibrium at a voltage; may raise `CellFailureError`."""
+        ...
+
+    def impedance(
+        self, frequency_Hz: Array, state: CellState, voltage_V: float, ambient_K: float, discharged_Ah: float
+    ) -> NDArray[np.complex128]:
+        """The impedance (ohm) of the cell rested after a charge was taken out of the equilibrium at a voltage; (n,) to (n,)."""
         ...

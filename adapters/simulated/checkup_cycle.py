@@ -1,15 +1,24 @@
-"""One simulated cycle: its samples, its capacity, its stress, and whether it broke off."""
+"""One simulated cycle, and one check-up after it: samples, capacity, stress, and whether it broke off."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from adapters.simulated.ageing import AgeingLaw, Stress, stress_of
 from adapters.simulated.cell_parameters import ZERO_CELSIUS_K, CellState
 from adapters.simulated.cell_presets import CellPreset
-from adapters.simulated.cell_steps import Array, Cause, CellFailureError, CellStep, CyclingCell, Ending, StepTrace
+from adapters.simulated.cell_steps import (
+    Array,
+    Cause,
+    CellFailureError,
+    CellStep,
+    CyclingCell,
+    Ending,
+    StepTrace,
+    step_name,
+)
 from orchestrator.domain import SafetyLimits
 
 CLOCK_TICK_S = (
@@ -17,6 +26,7 @@ CLOCK_TICK_S = (
 )
 VOLTAGE_TOLERANCE_V = 2e-3  # a hold at the limit itself is no violation
 CURRENT_TOLERANCE = 1e-3
+SPECTRUM = ("frequency_Hz", "Z_real_ohm", "Z_imag_ohm")
 SAMPLE_COLUMNS = ("time_s", "voltage_V", "current_A", "temperature_degC", "step", "charged_Ah", "discharged_Ah")
 
 
@@ -38,7 +48,8 @@ class SimulatedCycle:
     """One cycle, free of noise.
 
     Attributes:
-        samples: columns (n,) under `SAMPLE_COLUMNS`; time from the cycle's start, charges counted from there.
+        samples: columns (n,) under `SAMPLE_COLUMNS`; time from the cycle's start, charges counted from there. Where spectra
+            are measured, those of `SPECTRUM` too, NaN in other rows.
         duration_s, capacity_Ah: the cycle's length and all charge taken out in it.
         stress: what it did to the cell.
         broken: why it broke off, or None.
@@ -51,37 +62,99 @@ class SimulatedCycle:
     broken: BreakOff | None = None
 
 
-def simulate_cycle(
-    preset: CellPreset,
-    cell: CyclingCell,
-    plan: list[CellStep],
-    state: CellState,
-    voltage_V: float,
-    ambient_degC: float,
-    limits: SafetyLimits,
-) -> SimulatedCycle:
+@dataclass(frozen=True)
+class Circumstances:
+    """A cell at the beginning of a cycle, and what it is in.
+
+    Attributes:
+        preset, state: which cell, and how aged.
+        rest_V: it is rested at this voltage.
+        ambient_degC: the chamber.
+        limits: the safety limits that the channel enforces.
+    """
+
+    preset: CellPreset
+    state: CellState
+    rest_V: float
+    ambient_degC: float
+    limits: SafetyLimits
+
+    @property
+    def ambient_K(self) -> float:
+        """The chamber's temperature."""
+        return self.ambient_degC + ZERO_CELSIUS_K
+
+
+def simulate_cycle(cell: CyclingCell, plan: list[CellStep], under: Circumstances) -> SimulatedCycle:
     """Run one cycle and look for everything that a solver would pass over in silence."""
-    broken: BreakOff | None = None
+    done = _cycle(*_run(cell, plan, under), under)
+    out, into = (float(done.samples[n][-1]) if done.duration_s else 0.0 for n in ("discharged_Ah", "charged_Ah"))
+    if done.broken is None and (out <= 0 or into <= 0):
+        missing = "discharged" if out <= 0 else "charged"
+        why = f"the cell could not be {missing}: every such step was over as it began. Look at where the steps end."
+        return replace(done, broken=BreakOff(why, Cause.INFEASIBLE))
+    return done
+
+
+def simulate_checkup(cell: CyclingCell, plan: list[CellStep], under: Circumstances, *, spectra: bool = True) -> SimulatedCycle:
+    """Run one check-up; without `spectra` their steps are left out."""
+    plan = plan if spectra else [step for step in plan if step.frequency_Hz is None]
+    traces, broken = _run(cell, plan, under)
     try:
-        traces = cell.run(plan, state, voltage_V, ambient_degC + ZERO_CELSIUS_K)
+        traces = _with_spectra(cell, traces, under)
+    except CellFailureError as failure:
+        broken = broken or BreakOff(f"the check-up's impedance spectrum: {failure.why}", failure.kind)
+    return _cycle(traces, broken, under)
+
+
+def followed_by(cycle: SimulatedCycle, checkup: SimulatedCycle) -> dict[str, Array]:
+    """The samples of a cycle and of the check-up after it, in one time; charges are counted from the beginning of each."""
+    after = {**checkup.samples, "time_s": checkup.samples["time_s"] + cycle.duration_s}
+    missing = np.full(len(cycle.samples["time_s"]), np.nan)
+    return {name: np.concatenate([cycle.samples.get(name, missing), column]) for name, column in after.items()}
+
+
+def _run(cell: CyclingCell, plan: list[CellStep], under: Circumstances) -> tuple[list[StepTrace], BreakOff | None]:
+    try:
+        traces = cell.run(plan, under.state, under.rest_V, under.ambient_K)
     except CellFailureError as failure:
         traces = failure.done
         step = plan[min(len(traces) - (1 if traces and traces[-1].ending is Ending.OUT_OF_RANGE else 0), len(plan) - 1)]
-        broken = _at(step, failure.why, failure.kind)
-    broken = broken or _silent_failure(plan, traces, preset.parameters.max_current_A)
-    samples, stress = _samples(traces, preset.law)
-    samples, violation = _until_violation(samples, limits)
-    return _cycle(samples, stress, violation or broken)
+        return traces, BreakOff(f"{step.label}: {failure.why}", failure.kind)
+    return traces, _silent_failure(plan, traces, under.preset.parameters.max_current_A)
 
 
-def _cycle(samples: dict[str, Array], stress: Stress, broken: BreakOff | None) -> SimulatedCycle:
+def _with_spectra(cell: CyclingCell, traces: list[StepTrace], under: Circumstances) -> list[StepTrace]:
+    """The traces with the columns of `SPECTRUM`, filled where one was measured: a row when each frequency was done."""
+    done: list[StepTrace] = []
+    leaked_Ah = 0.0
+    for trace in traces:
+        step, n = trace.step, len(trace.time_s)
+        columns = {name: np.full(n, np.nan) for name in SPECTRUM}
+        if step.frequency_Hz is not None and trace.ending is Ending.DURATION:
+            out_Ah = float(trace.columns["discharged_Ah"][0]) + leaked_Ah
+            found = cell.impedance(step.frequency_Hz, under.state, under.rest_V, under.ambient_K, out_Ah)
+            trace = _at_times(trace, trace.began_s + step.sample_times_s)
+            values = (step.frequency_Hz, found.real, found.imag)
+            columns = {name: np.concatenate([[np.nan], column]) for name, column in zip(SPECTRUM, values, strict=True)}
+        if n:
+            leaked_Ah += under.state.leak_S * float(np.trapezoid(trace.columns["voltage_V"], trace.time_s)) / 3600
+            trace = replace(trace, columns={**trace.columns, **columns})
+        done.append(trace)
+    return done
+
+
+def _at_times(trace: StepTrace, time_s: Array) -> StepTrace:
+    columns = {name: np.interp(time_s, trace.time_s, column) for name, column in trace.columns.items()}
+    return replace(trace, time_s=time_s, columns=columns)
+
+
+def _cycle(traces: list[StepTrace], broken: BreakOff | None, under: Circumstances) -> SimulatedCycle:
+    samples, stress = _samples(traces, under.preset.law)
+    samples, violation = _until_violation(samples, under.limits)
     some = len(samples["time_s"]) > 0
     out = float(samples["discharged_Ah"][-1]) if some else 0.0
-    if broken is None and (out <= 0 or samples["charged_Ah"][-1] <= 0):
-        missing = "discharged" if out <= 0 else "charged"
-        why = f"the cell could not be {missing}: every such step was over as it began. Look at where the steps end."
-        broken = BreakOff(why, Cause.INFEASIBLE)
-    return SimulatedCycle(samples, float(samples["time_s"][-1]) if some else 0.0, out, stress, broken)
+    return SimulatedCycle(samples, float(samples["time_s"][-1]) if some else 0.0, out, stress, violation or broken)
 
 
 def _silent_failure(plan: list[CellStep], traces: list[StepTrace], max_current_A: float) -> BreakOff | None:
@@ -90,18 +163,14 @@ def _silent_failure(plan: list[CellStep], traces: list[StepTrace], max_current_A
         if step.must_end_early and trace.ending is Ending.DURATION:
             hours = step.max_duration_s / 3600
             why = f"did not reach its end within {hours:.3g} h. Give it a duration, or an end that the cell can reach."
-            return BreakOff(f"step {step.number} ({step.what}) {why}", Cause.INFEASIBLE)
+            return BreakOff(f"{step.label} {why}", Cause.INFEASIBLE)
         most_A = max(np.abs(trace.columns["current_A"])) if len(trace.time_s) else 0.0
         if most_A > max_current_A:
             why = f"the current reached {most_A:.3g} A; the model covers {max_current_A:g} A. Come nearer to that voltage first."
-            return _at(step, why, Cause.INFEASIBLE)
+            return BreakOff(f"{step.label}: {why}", Cause.INFEASIBLE)
     if len(traces) != len(plan):
         return BreakOff(f"the simulation returned {len(traces)} of {len(plan)} steps", Cause.SOLVER)
     return None
-
-
-def _at(step: CellStep, why: str, kind: Cause) -> BreakOff:
-    return BreakOff(f"step {step.number} ({step.what}): {why}", kind)
 
 
 def _samples(traces: list[StepTrace], law: AgeingLaw) -> tuple[dict[str, Array], Stress]:
@@ -120,6 +189,7 @@ def _samples(traces: list[StepTrace], law: AgeingLaw) -> tuple[dict[str, Array],
         "step": np.concatenate([np.full(len(t.time_s), float(t.step.number)) for t in done]),
         "charged_Ah": np.cumsum(np.maximum(passed, 0.0)),
         "discharged_Ah": np.cumsum(np.maximum(-passed, 0.0)),
+        **{name: joined[name] for name in SPECTRUM if name in joined},
     }, stress
 
 
@@ -148,6 +218,6 @@ def _until_violation(samples: dict[str, Array], limits: SafetyLimits) -> tuple[d
         if len(past) and past[0] < first:
             first = int(past[0])
             reached = f"{shown[first]:.4g} {unit}"
-            why = f"safety limit {name} = {limit:g} {unit} passed: {reached} in step {samples['step'][first]:.0f}"
+            why = f"safety limit {name} = {limit:g} {unit} passed: {reached} in {step_name(int(samples['step'][first]))}"
             broken = BreakOff(why, Cause.SAFETY)
     return (samples, None) if broken is None else ({n: c[: first + 1] for n, c in samples.items()}, broken)

@@ -199,7 +199,8 @@ class Computation:
             first = min(waiting, key=lambda p: p.horizon_h)
             first.in_hand = True
             start = first.start
-            return Slice(first.folder, start.request, start.seed, CHECKUPS_PER_SLICE, start.started_h, start.faults)
+            asked = (start.request, start.seed, CHECKUPS_PER_SLICE, start.started_h, start.faults, start.instrument)
+            return Slice(first.folder, *asked)
 
     def _heard(self, job: Slice) -> None:
         with self._changed:

@@ -10,6 +10,7 @@ from typing import Any
 from adapters.peers.injected_faults import InjectedFault
 from adapters.simulated.cell_presets import preset_for
 from adapters.simulated.cell_steps import Cause, CyclingCell
+from adapters.simulated.instrument import GOOD_CYCLER, InstrumentSettings
 from adapters.simulated.life_test import CheckUp, LifeEnd, LifeTest
 from adapters.simulated.run_faults import RunFaults
 from adapters.simulated.run_files import RunFiles
@@ -27,6 +28,7 @@ class Slice:
         checkups: how many to compute.
         started_h: lab time of its start.
         faults: that strike it.
+        instrument: what measures it.
     """
 
     folder: Path
@@ -35,21 +37,26 @@ class Slice:
     checkups: int
     started_h: float = 0.0
     faults: tuple[InjectedFault, ...] = ()
+    instrument: InstrumentSettings = GOOD_CYCLER
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON-ready Python, for a worker's pipe."""
         faults = [to_plain(fault) for fault in self.faults]
-        return {**vars(self), "folder": str(self.folder), "request": to_plain(self.request), "faults": faults}
+        values = {"request": to_plain(self.request), "faults": faults, "instrument": to_plain(self.instrument)}
+        return {**vars(self), "folder": str(self.folder), **values}
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Slice:
         """From what `to_plain` gave."""
         request, faults = from_plain(RunRequest, plain["request"]), (from_plain(InjectedFault, f) for f in plain["faults"])
-        return cls(**{**plain, "folder": Path(plain["folder"]), "request": request, "faults": tuple(faults)})
+        instrument = from_plain(InstrumentSettings, plain["instrument"])
+        values = {"request": request, "faults": tuple(faults), "instrument": instrument}
+        return cls(**{**plain, "folder": Path(plain["folder"]), **values})
 
     def life_test(self, cell: CyclingCell) -> LifeTest:
         """The test that it is a slice of."""
-        return LifeTest(self.request, self.seed, cell, RunFaults(self.request.channel, self.started_h, self.faults))
+        faults = RunFaults(self.request.channel, self.started_h, self.faults)
+        return LifeTest(self.request, self.seed, cell, faults, self.instrument)
 
 
 # Gives the cell to compute with, by the name of its preset.

@@ -6,12 +6,8 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from adapters.peers.device_faults import refuse_if_dead
 from adapters.peers.faulty_line import Line
@@ -21,15 +17,15 @@ from adapters.simulated.admission import refusal
 from adapters.simulated.cell_steps import CyclingCell
 from adapters.simulated.computation import Computation, Progress
 from adapters.simulated.computing import CellSource
-from adapters.simulated.instrument import Instrument, as_columns
+from adapters.simulated.instrument import InstrumentSettings, settings_of
 from adapters.simulated.journal import Journal, Start, Stop
 from adapters.simulated.life_test import CheckUp
+from adapters.simulated.recorded import Rows, measured, true
 from orchestrator.domain import Capabilities, Clock, Recording, RunRef, RunRequest, RunState, RunStatus, VirtualClock
 from orchestrator.domain.errors import ChannelBusyError, CyclerError, RequestRefusedError
 from orchestrator.domain.recording import concatenate
 
 LIMITS = frozenset({"max_voltage_V", "min_voltage_V", "max_temperature_degC", "max_current_A"})
-Rows = dict[str, NDArray[Any]]
 
 
 class SimulatedCycler:
@@ -46,6 +42,7 @@ class SimulatedCycler:
         seed: of the production the cells are drawn from; cell and noise depend on it and the test's key alone.
         faults: what goes wrong and when, as `InjectedFault` or tables of its fields; those of cells, sensors and channels go with
             the runs that they will strike, and stay with them.
+        instrument: what its channels record, as `InstrumentSettings` or a table of its fields; a test keeps that of its start.
         workers: worker processes; by default as many as cores and channels, four at most; 0 computes in the caller's thread.
         cell: a stand-in for the PyBaMM cell, used in the caller's thread; for tests.
     """
@@ -60,6 +57,7 @@ class SimulatedCycler:
         workers: int | None = None,
         *,
         faults: GivenFaults = (),
+        instrument: InstrumentSettings | Mapping[str, float | None] | None = None,
         cell: CyclingCell | None = None,
     ) -> None:
         self._channels = _channel_names(channels)
@@ -68,7 +66,7 @@ class SimulatedCycler:
         self._own_clock, self._own_folder = clock, None if folder is None else Path(folder)
         self._clock: Clock = clock or VirtualClock()
         self._folder = self._own_folder
-        self._seed, self._name = seed, name
+        self._seed, self._name, self._instrument = seed, name, settings_of(instrument)
         self._workers = min(os.cpu_count() or 1, len(self._channels), 4) if workers is None else workers
         self._cell = cell
         self._opening = threading.RLock()
@@ -127,7 +125,8 @@ class SimulatedCycler:
                 if holder is None:
                     now_h = self._clock.now_h()
                     refuse_if_dead(self._faults, request.channel, now_h)
-                    start = Start(request, now_h, self._seed, faults_of_run(self._faults, request.channel, now_h))
+                    faults = faults_of_run(self._faults, request.channel, now_h)
+                    start = Start(request, now_h, self._seed, faults, self._instrument)
                     journal.add_start(start)
                     break
             if certain:
@@ -174,10 +173,8 @@ class SimulatedCycler:
         """Check-ups as the channel's instrument and its sensors, faulty or not, recorded them."""
         start = progress.start
         if not checkups or not any(fault.kind in RECORDING_FAULTS for fault in start.faults):
-            return [_measured(progress, checkup) for checkup in checkups]
-        all_of_them = [
-            _measured(progress, c) for c in self._checkups(progress, stop, 0)
-        ]  # a stuck sensor repeats what was before
+            return [measured(start, checkup) for checkup in checkups]
+        all_of_them = [measured(start, c) for c in self._checkups(progress, stop, 0)]  # a stuck sensor repeats what was before
         seed = [start.seed, int(start.folder_name[:8], 16)]
         return as_recorded(all_of_them, start.faults, start.started_h, seed)[checkups[0].index : checkups[-1].index + 1]
 
@@ -189,7 +186,7 @@ class SimulatedCycler:
         progress, stop = found
         request = progress.start.request
         return Recording(
-            columns=concatenate([_columns(progress, c, c.samples) for c in self._checkups(progress, stop, 0)]),
+            columns=concatenate([true(progress.start, c) for c in self._checkups(progress, stop, 0)]),
             nominal_capacity_Ah=request.cell.nominal_capacity_Ah,
             end_of_life=request.end_of_life,
             complete=_status(progress, stop, self._clock.now_h()).state is RunState.FINISHED,
@@ -351,16 +348,6 @@ def _status(progress: Progress, stop: Stop | None, now_h: float) -> RunStatus:
     if stop is not None:
         return RunStatus(RunState.STOPPED, stop.reason, False, cycles, started_h, stop.stopped_h)
     return RunStatus(RunState.RUNNING, cycles=cycles, started_h=started_h)
-
-
-def _columns(progress: Progress, checkup: CheckUp, samples: dict[str, NDArray[np.float64]]) -> Rows:
-    ambient = progress.start.request.ambient_temperature_degC
-    return as_columns(samples, checkup.start_s, checkup.cycle, ambient)
-
-
-def _measured(progress: Progress, checkup: CheckUp) -> Rows:
-    instrument = Instrument(progress.start.seed, progress.start.key, checkup.cycle)
-    return _columns(progress, checkup, instrument.measure(checkup.samples))
 
 
 def _first(cursor: str | None) -> int:

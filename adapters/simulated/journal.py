@@ -19,18 +19,20 @@ from typing import Any
 
 from adapters.peers.injected_faults import InjectedFault
 from adapters.peers.line_file import LineFile
+from adapters.simulated.instrument import GOOD_CYCLER, InstrumentSettings
 from orchestrator.domain import RunRequest
 from orchestrator.domain.value import from_plain, to_plain
 
 
 @dataclass(frozen=True)
 class Start:
-    """A physical start: the request, the lab time, the seed that makes its cell, and the faults in force that will strike it."""
+    """A physical start: the request, the lab time, the seed that makes its cell, the faults that will strike, the instrument."""
 
     request: RunRequest
     started_h: float
     seed: int
     faults: tuple[InjectedFault, ...] = ()
+    instrument: InstrumentSettings = GOOD_CYCLER
 
     @property
     def key(self) -> str:
@@ -101,7 +103,7 @@ class Journal:
         """Record a physical start, durably. Hold `alone`."""
         line = {"key": start.key, "started_h": start.started_h, "seed": start.seed, "request": to_plain(start.request)}
         faults = {"faults": [to_plain(fault) for fault in start.faults]} if start.faults else {}
-        self._starts.add({**line, **faults})
+        self._starts.add({**line, **faults, "instrument": to_plain(start.instrument)})
 
     def add_stop(self, stop: Stop) -> None:
         """Record an order to stop, durably."""
@@ -115,4 +117,5 @@ class Journal:
 
 def _start(line: dict[str, Any]) -> Start:
     faults = tuple(from_plain(InjectedFault, plain) for plain in line.get("faults", ()))
-    return Start(from_plain(RunRequest, line["request"]), line["started_h"], line["seed"], faults)
+    instrument = from_plain(InstrumentSettings, line.get("instrument", {}))
+    return Start(from_plain(RunRequest, line["request"]), line["started_h"], line["seed"], faults, instrument)

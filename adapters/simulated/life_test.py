@@ -4,6 +4,8 @@ Each check-up carries all that the next one needs, so a test goes on from any of
 
 A check-up begins rested at the full voltage (at the empty one, if its protocol charges first) and ends with the protocol's
 last step. So it takes out 2 to 4 mAh more than it puts back: its coulombic efficiency, slightly above one, means nothing.
+
+A check-up protocol of its own follows the cycle, from the same rest. What little it ages the cell is left out.
 """
 
 from __future__ import annotations
@@ -16,12 +18,19 @@ from adapters.simulated import ageing
 from adapters.simulated.ageing import Age, Pace, Stress
 from adapters.simulated.cell_presets import preset_for
 from adapters.simulated.cell_steps import Array, Cause, CyclingCell
-from adapters.simulated.checkup_cycle import BreakOff, SimulatedCycle, simulate_cycle
-from adapters.simulated.experiment import begins_with_charge, plan_cycle
-from adapters.simulated.instrument import Instrument
+from adapters.simulated.checkup_cycle import (
+    BreakOff,
+    Circumstances,
+    SimulatedCycle,
+    followed_by,
+    simulate_checkup,
+    simulate_cycle,
+)
+from adapters.simulated.experiment import begins_with_charge, plan_checkup, plan_cycle
+from adapters.simulated.instrument import Instrument, InstrumentSettings
 from adapters.simulated.run_faults import RunFaults
 from adapters.simulated.seeding import generator
-from orchestrator.domain import RunRequest, RunState
+from orchestrator.domain import RunRequest, RunState, SafetyLimits
 
 ALWAYS_CHECKED = (10, 100)
 # A test ends this far below the end of life, so that neither noise nor interpolation brings the last capacity back above it.
@@ -41,6 +50,7 @@ class CheckUp:
         samples: columns of the cycle, see `SimulatedCycle`.
         broken: why the cycle broke off, or None.
         struck: how many faults of the cell have struck so far.
+        reference_s: how long the check-up protocol took after the cycle; None if none was begun.
     """
 
     index: int
@@ -52,6 +62,7 @@ class CheckUp:
     samples: dict[str, Array]
     broken: BreakOff | None = None
     struck: int = 0
+    reference_s: float | None = None
 
     @property
     def cycle(self) -> int:
@@ -60,8 +71,8 @@ class CheckUp:
 
     @property
     def end_s(self) -> float:
-        """Test time at which the cycle ended."""
-        return self.start_s + self.duration_s
+        """Test time at which the cycle ended, and the check-up protocol after it."""
+        return self.start_s + self.duration_s + (self.reference_s or 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,14 +88,22 @@ class LifeEnd:
 
 
 class LifeTest:
-    """The test of one cell under one request; `faults` strike it on the way."""
+    """The test of one cell under one request, measured by `instrument`; `faults` strike it on the way."""
 
-    def __init__(self, request: RunRequest, seed: int, cell: CyclingCell, faults: RunFaults | None = None) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        seed: int,
+        cell: CyclingCell,
+        faults: RunFaults | None = None,
+        instrument: InstrumentSettings | None = None,
+    ) -> None:
         preset = preset_for(request.cell.name)
         self._request, self._seed, self._cell = request, seed, cell
-        self._faults = faults or RunFaults()
+        self._faults, self._instrument = faults or RunFaults(), instrument
         self._preset, self._law = preset, preset.law
         self._plan = plan_cycle(request.protocol, preset.parameters)
+        self._checkup_plan = plan_checkup(request.checkup, preset.parameters) if request.checkup else []
         charge_first = begins_with_charge(request.protocol, preset.parameters)
         self._rest_V = request.cell.min_voltage_V if charge_first else request.cell.max_voltage_V
         self._individual = ageing.manufacture(generator(seed, request.key, "cell"), self._law)
@@ -93,7 +112,7 @@ class LifeTest:
         """Check-ups in order, then the end; with `after`, those that follow it."""
         checkup = after
         while checkup is None or (end := self.end_after(checkup)) is None:
-            coming = self._first() if checkup is None else self._following(checkup)
+            coming = self._with_checkup(self._first() if checkup is None else self._following(checkup))
             end = self._cut_before(checkup, coming)
             if end is not None:
                 break
@@ -116,7 +135,8 @@ class LifeTest:
         if checkup.broken is not None:
             state = RunState.STOPPED if checkup.broken.safety else RunState.FAILED
             reason = f"cycle {cycle}: {checkup.broken.reason}"
-            return LifeEnd(state, reason, checkup.end_s, cycle - 1, checkup.broken.safety, checkup.broken.kind)
+            cycles = cycle - 1 if checkup.reference_s is None else cycle
+            return LifeEnd(state, reason, checkup.end_s, cycles, checkup.broken.safety, checkup.broken.kind)
         if self._below(checkup):
             reason = f"the capacity of cycle {cycle} ({checkup.capacity_Ah:.4g} Ah) is below {request.end_of_life_Ah:.4g} Ah"
             return LifeEnd(RunState.FINISHED, reason, checkup.end_s, cycle)
@@ -126,7 +146,7 @@ class LifeTest:
 
     def _below(self, checkup: CheckUp) -> bool:
         """Whether the capacity is below the end of life, by the truth and by the instrument."""
-        gain = Instrument(self._seed, self._request.key, checkup.cycle).gain
+        gain = Instrument(self._seed, self._request.key, checkup.cycle, self._instrument).gain
         return checkup.capacity_Ah * max(1.0, gain) < self._request.end_of_life_Ah
 
     def _first(self) -> CheckUp:
@@ -179,14 +199,25 @@ class LifeTest:
         return self._simulate(last.index + 1, ageing.advance(self._individual, last.age, pace, cycle, self._law), last)
 
     def _simulate(self, index: int, age: Age, last: CheckUp | None) -> CheckUp:
-        request = self._request
-        contacts = generator(self._seed, request.key, f"contacts/{age.cycle}")
-        state = replace(ageing.state_of(self._individual, age, contacts, self._law), leak_S=age.leak_S)
-        ambient, limits = request.ambient_temperature_degC, request.protocol.limits
-        done = simulate_cycle(self._preset, self._cell, self._plan, state, self._rest_V, ambient, limits)
+        done = simulate_cycle(self._cell, self._plan, self._under(age, self._request.protocol.limits))
         start_s = 0.0 if last is None else _start_s(last, age.cycle, done)
         struck = last.struck if last else 0
         return CheckUp(index, start_s, done.duration_s, done.capacity_Ah, age, done.stress, done.samples, done.broken, struck)
+
+    def _with_checkup(self, checkup: CheckUp) -> CheckUp:
+        """The same, followed by the check-up protocol if one is asked for."""
+        asked = self._request.checkup
+        if asked is None or checkup.broken is not None:
+            return checkup
+        cycle = SimulatedCycle(checkup.samples, checkup.duration_s, checkup.capacity_Ah, checkup.stress)
+        spectra = checkup.index % self._request.impedance_every_checkups == 0
+        done = simulate_checkup(self._cell, self._checkup_plan, self._under(checkup.age, asked.limits), spectra=spectra)
+        return replace(checkup, samples=followed_by(cycle, done), reference_s=done.duration_s, broken=done.broken)
+
+    def _under(self, age: Age, limits: SafetyLimits) -> Circumstances:
+        contacts = generator(self._seed, self._request.key, f"contacts/{age.cycle}")
+        state = replace(ageing.state_of(self._individual, age, contacts, self._law), leak_S=age.leak_S)
+        return Circumstances(self._preset, state, self._rest_V, self._request.ambient_temperature_degC, limits)
 
 
 def _first_cycle_after(last: CheckUp, at_s: float) -> int:

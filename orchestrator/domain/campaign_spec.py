@@ -25,7 +25,16 @@ CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
 
 @value
 class Experiment:
-    """What is done to a candidate. `cell` is a design by name or its own table; `fixed` holds the template's other parameters."""
+    """What is done to a candidate.
+
+    Attributes:
+        protocol: the template of its ageing cycle.
+        cell: a design by name or its own table.
+        checkup_every_cycles: how often a cycle is recorded, and a check-up made if there is one.
+        fixed: the template's other parameters.
+        checkup: the template of a check-up made after each recorded cycle; None records those cycles alone.
+        impedance_every_checkups: spectra are measured in the first check-up and in every so-manieth.
+    """
 
     protocol: str = "cc_cv"
     cell: Annotated[CellDesign, BeforeValidator(lambda given: cell_design(given) if isinstance(given, str) else given)] = field(
@@ -36,11 +45,13 @@ class Experiment:
     end_of_life: float = 0.8
     max_cycles: int = 1500
     fixed: dict[str, ParameterValue] = field(default_factory=dict)
+    checkup: str | None = None
+    impedance_every_checkups: int = 1
 
     def __post_init__(self) -> None:
         faults = [
             Fault(name, f"must be at least 1 (got {getattr(self, name)}).")
-            for name in ("checkup_every_cycles", "max_cycles")
+            for name in ("checkup_every_cycles", "max_cycles", "impedance_every_checkups")
             if getattr(self, name) < 1
         ]
         if not 0 < self.end_of_life < 1:

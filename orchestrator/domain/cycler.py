@@ -17,7 +17,7 @@ from orchestrator.domain.cell_design import CellDesign
 from orchestrator.domain.clock import Clock
 from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.domain.objectives import Estimate
-from orchestrator.domain.protocol import Loop
+from orchestrator.domain.protocol import Loop, Step
 from orchestrator.domain.protocol import Protocol as CyclingProtocol
 from orchestrator.domain.recording import Recording
 from orchestrator.domain.value import content_hash, to_plain, value
@@ -33,7 +33,9 @@ class RunRequest:
         max_cycles: the test ends after this many cycles, or when the capacity of a cycle falls below
             `end_of_life` times the nominal capacity of `cell`.
         checkup_every_cycles: a full recording of one cycle is wanted at least this often.
-        checkup: the steps of a check-up; None records the ageing cycle itself.
+        checkup: the steps of a check-up, made after the recorded cycle; None records that ageing cycle alone.
+        impedance_every_checkups: impedance steps of the check-up are made in the first check-up and in every so-manieth; in the
+            others they are left out.
         ambient_temperature_degC: what the chamber is set to.
     """
 
@@ -47,11 +49,12 @@ class RunRequest:
     checkup_every_cycles: int = 50
     checkup: CyclingProtocol | None = None
     ambient_temperature_degC: float = 25.0
+    impedance_every_checkups: int = 1
 
     def __post_init__(self) -> None:
         faults = [
             Fault(name, f"must be at least 1 (got {getattr(self, name)}).")
-            for name in ("max_cycles", "checkup_every_cycles")
+            for name in ("max_cycles", "checkup_every_cycles", "impedance_every_checkups")
             if getattr(self, name) < 1
         ]
         if not self.key:
@@ -68,6 +71,8 @@ class RunRequest:
     def content_sha256(self) -> str:
         """Hash of what is done to the cell: everything but the key and the channel."""
         plain = {k: v for k, v in to_plain(self).items() if k not in ("key", "channel")}
+        if self.impedance_every_checkups == 1:
+            del plain["impedance_every_checkups"]  # requests of before this field keep their hash
         return content_hash(plain)
 
     def program(self) -> CyclingProtocol:
@@ -75,9 +80,20 @@ class RunRequest:
         cycle, every = self.protocol.steps, self.checkup_every_cycles
         if self.checkup is None or every >= self.max_cycles:
             return CyclingProtocol((Loop(cycle, self.max_cycles),), self.protocol.limits)
-        block = Loop((Loop(cycle, every), *self.checkup.steps), self.max_cycles // every)
         rest = self.max_cycles % every
-        return CyclingProtocol((block, *((Loop(cycle, rest),) if rest else ())), self.protocol.limits)
+        blocks = _blocks(Loop(cycle, every), self.checkup, self.max_cycles // every, self.impedance_every_checkups)
+        return CyclingProtocol((*blocks, *((Loop(cycle, rest),) if rest else ())), self.protocol.limits)
+
+
+def _blocks(cycles: Loop, checkup: CyclingProtocol, times: int, spectra_every: int) -> tuple[Step, ...]:
+    """Cycles and a check-up, so many times, spectra in the first check-up and in every so-manieth."""
+    measured, bare = (cycles, *checkup.steps), (cycles, *checkup.without_impedance())
+    if spectra_every == 1 or bare == measured:
+        return (Loop(measured, times),)
+    groups, left = divmod(times, spectra_every)
+    group = (*measured, Loop(bare, spectra_every - 1))
+    beginning = (*measured, *((Loop(bare, left - 1),) if left > 1 else ())) if left else ()
+    return (*((Loop(group, groups),) if groups else ()), *beginning)
 
 
 class RunState(StrEnum):

@@ -226,9 +226,24 @@ class Protocol:
         """The same steps under limits tightened by others; refused if a step could pass one."""
         return Protocol(self.steps, self.limits.within(limits))
 
+    def without_impedance(self) -> tuple[Step, ...]:
+        """The steps, impedance spectra left out."""
+        return _without_impedance(self.steps)
+
     def walk(self) -> Iterator[ConstantCurrent | ConstantVoltage | Rest | Impedance]:
         """Every elementary step in the order it runs, loops unrolled."""
         yield from _walk(self.steps)
+
+
+def _without_impedance(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    kept: list[Step] = []
+    for step in steps:
+        if isinstance(step, Loop):
+            inner = _without_impedance(step.steps)
+            kept += [Loop(inner, step.times)] if inner else []
+        elif not isinstance(step, Impedance):
+            kept.append(step)
+    return tuple(kept)
 
 
 def _walk(steps: tuple[Any, ...]) -> Iterator[Any]:

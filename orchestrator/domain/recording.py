@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ BDF_COLUMNS: dict[str, str] = {
     "cycle_count": "i",
     "step_count": "i",
     "step_index": "i",
+    "step_id": "i",
     "ambient_temperature_celsius": "f",
     "surface_temperature_celsius": "f",
     "charging_capacity_ah": "f",
@@ -28,7 +29,13 @@ BDF_COLUMNS: dict[str, str] = {
     "charging_energy_wh": "f",
     "discharging_energy_wh": "f",
     "internal_resistance_ohm": "f",
+    "frequency_hertz": "f",
+    "real_impedance_ohm": "f",
+    "imaginary_impedance_ohm": "f",
 }
+# A check-up (reference performance test) follows the cycle whose number its rows carry, but is no part of it. Its steps
+# are told by their identifier in the program, `step_id`: the first step of a check-up has this one plus one.
+CHECKUP_STEP_ID = 10_000
 REQUIRED = ("test_time_second", "voltage_volt", "current_ampere")
 Columns = Mapping[str, NDArray[np.generic]]
 
@@ -39,7 +46,9 @@ class Recording:
 
     Attributes:
         columns: arrays of equal length (n,), in the units their names say; current is positive when charging. Cycles
-            may be missing between check-ups: `cycle_count` says which were recorded.
+            may be missing between check-ups: `cycle_count` says which were recorded. Rows of a check-up have a `step_id`
+            above `CHECKUP_STEP_ID`. Rows of an impedance spectrum have a frequency and an impedance (imaginary part
+            negative where capacitive) beside the voltage and current at rest; elsewhere those columns are NaN.
         nominal_capacity_Ah: what C-rates and `end_of_life` refer to.
         end_of_life: share of the nominal capacity at which the cell counts as dead.
         results: estimates reported by the cycler itself (replay, manual entry); they go before computed metrics.
@@ -62,6 +71,26 @@ class Recording:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    @property
+    def in_checkup(self) -> NDArray[np.bool_]:
+        """Which rows belong to a check-up rather than to an ageing cycle, shape (n,)."""
+        if "step_id" not in self.columns:
+            return np.zeros(len(self), dtype=np.bool_)
+        return self.column("step_id") > CHECKUP_STEP_ID
+
+    def ageing(self) -> Recording:
+        """The rows of ageing cycles alone."""
+        return self._rows(~self.in_checkup)
+
+    def checkups(self) -> Recording:
+        """The rows of check-ups alone; `cycle_count` says after which cycle each was made."""
+        return self._rows(self.in_checkup)
+
+    def _rows(self, which: NDArray[np.bool_]) -> Recording:
+        if which.all():
+            return self
+        return replace(self, columns={name: np.asarray(column)[which] for name, column in self.columns.items()})
 
     def column(self, name: str) -> NDArray[np.float64]:
         """One column as float64, shape (n,).

@@ -1,7 +1,33 @@
-"""Recording -> numbers with units; nothing fitted."""
+"""Recording -> numbers with units. What needs scipy is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 from orchestrator.features.cycles import cycle_summary
 from orchestrator.features.discharge_curves import delta_q_features, discharge_curve
 from orchestrator.features.metrics import MetricUnavailableError, known_metrics, measure
 
-__all__ = ["MetricUnavailableError", "cycle_summary", "delta_q_features", "discharge_curve", "known_metrics", "measure"]
+_LATER = {
+    **dict.fromkeys(("checkup_capacity_Ah", "impedance_spectra", "pulse_resistance_ohm"), "checkups"),
+    "fit_randles": "impedance",
+}
+__all__ = [
+    "MetricUnavailableError",
+    "checkup_capacity_Ah",
+    "cycle_summary",
+    "delta_q_features",
+    "discharge_curve",
+    "fit_randles",
+    "impedance_spectra",
+    "known_metrics",
+    "measure",
+    "pulse_resistance_ohm",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(f"orchestrator.features.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'orchestrator.features' has no attribute '{name}'")

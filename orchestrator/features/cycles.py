@@ -35,7 +35,7 @@ SUMMARY_SCHEMA = {
 
 
 def cycle_summary(recording: Recording) -> pl.DataFrame:
-    """Per-cycle quantities of a recording.
+    """Per-cycle quantities of a recording; check-ups made after a cycle are no part of it.
 
     Args:
         recording: time series with `cycle_count` (without it the whole recording is one cycle); current positive when charging.
@@ -51,6 +51,7 @@ def cycle_summary(recording: Recording) -> pl.DataFrame:
     """
     if not len(recording):
         raise SpecError("the recording has no time series: there are no cycles to summarise.")
+    recording = recording.ageing()
     counts = recording.columns.get("cycle_count")
     cycles = np.ones(len(recording), dtype=np.int64) if counts is None else np.asarray(counts, dtype=np.int64)
     starts = np.flatnonzero(np.r_[True, np.diff(cycles) != 0])

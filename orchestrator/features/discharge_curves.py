@@ -77,6 +77,7 @@ def discharge_curve(recording: Recording, cycle: int, V: ArrayLike) -> Array:
     Raises:
         SpecError: if the cycle was not recorded, or holds no discharge.
     """
+    recording = recording.ageing()
     numbers = recording.column("cycle_count")
     inside = np.flatnonzero(numbers == cycle)
     if not len(inside):

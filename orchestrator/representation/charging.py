@@ -1,4 +1,4 @@
-"""Candidate and cell -> the steps of one ageing cycle. Each template is an entry point of the group `voltloop.protocols`.
+"""Candidate and cell -> the steps of one ageing cycle, or of a check-up. Each template is an entry point of `voltloop.protocols`.
 
 A template is a function `(candidate, cell) -> Protocol`; the candidate holds the proposed parameters and the spec's
 `fixed` ones. Every cycle starts with the discharge, so that its capacity is that of the charge before.
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from orchestrator.domain.candidate import Candidate, ParameterValue
 from orchestrator.domain.cell_design import CellDesign
 from orchestrator.domain.errors import Fault, SpecError
-from orchestrator.domain.protocol import ConstantCurrent, ConstantVoltage, Protocol, Rest, SafetyLimits, Step
+from orchestrator.domain.protocol import ConstantCurrent, ConstantVoltage, Impedance, Protocol, Rest, SafetyLimits, Step
 
 _CUT_OFF_RATE_C = 0.02
 _LAST_RATE_C = 1.0
@@ -20,6 +20,7 @@ _CV_DISCHARGE_S = 1800.0
 _CV_CHARGE_S = 3600.0
 _REST_S = 300.0
 _SHARE_FAST = 0.8
+_RECHARGE_RATE_C, _RELAXATION_S, _AMPLITUDE_RATE_C = 1 / 3, 3600.0, 0.05
 
 
 def multistep_charge(candidate: Candidate, cell: CellDesign) -> Protocol:
@@ -54,6 +55,38 @@ def cc_cv(candidate: Candidate, cell: CellDesign) -> Protocol:
     rate = _rate_C(candidate.parameters, "charge_rate_C", cell, default=_LAST_RATE_C)
     steps: list[Step] = [ConstantCurrent(cell.current_A(rate), until_voltage_V=cell.max_voltage_V)]
     return Protocol((*_discharge(candidate, cell), *steps, _hold(cell)), _window(cell))
+
+
+def reference_performance(candidate: Candidate, cell: CellDesign) -> Protocol:
+    """A check-up: slow capacity, resistance of a pulse and impedance spectrum at half charge, and the cell full again.
+
+    Charge at C/3 to full (over at once in a full cell), rest, discharge at C/5 to empty: the capacity. Rest, charge half of the
+    nominal capacity, rest an hour, discharge at 1C for 10 s: the pulse, after the Battery Test Manual for Electric Vehicles
+    (INL/EXT-15-34184). Rest, spectrum from 10 kHz to 10 mHz, charge to full.
+
+    Half charge is counted from empty in nominal capacities, so an aged cell stands at more than half of what it has left.
+    Optional parameters: `capacity_rate_C` (0.2), `pulse_rate_C` (1), `pulse_s` (10).
+    """
+    slow, pulse = (
+        _rate_C(candidate.parameters, name, cell, rate) for name, rate in (("capacity_rate_C", 0.2), ("pulse_rate_C", 1.0))
+    )
+    high, low, recharge_A = cell.max_voltage_V, cell.min_voltage_V, cell.current_A(_RECHARGE_RATE_C)
+    full = (ConstantCurrent(recharge_A, until_voltage_V=high), _hold(cell))
+    half = ConstantCurrent(recharge_A, until_voltage_V=high, until_capacity_Ah=0.5 * cell.nominal_capacity_Ah)
+    pulse_s = float(_number(candidate.parameters, "pulse_s", 10.0))
+    steps: tuple[Step, ...] = (
+        *full,
+        Rest(_RELAXATION_S),
+        ConstantCurrent(-cell.current_A(slow), until_voltage_V=low),
+        Rest(_REST_S),
+        half,
+        Rest(_RELAXATION_S),
+        ConstantCurrent(-cell.current_A(pulse), until_voltage_V=low, until_duration_s=pulse_s),
+        Rest(_REST_S),
+        Impedance(amplitude_A=cell.current_A(_AMPLITUDE_RATE_C)),
+        *full,
+    )
+    return Protocol(steps, _window(cell))
 
 
 def _cycle(fast: list[ConstantCurrent], candidate: Candidate, cell: CellDesign) -> Protocol:

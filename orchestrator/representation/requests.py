@@ -27,8 +27,8 @@ def known_templates() -> dict[str, Template]:
     return {point.name: point.load() for point in entry_points(group=PROTOCOLS_GROUP)}
 
 
-def template(name: str) -> Template:
-    """A protocol template by name.
+def template(name: str, where: str = "experiment.protocol") -> Template:
+    """A protocol template by name; `where` is the field that names it.
 
     Raises:
         SpecError: if none of that name is installed.
@@ -36,7 +36,7 @@ def template(name: str) -> Template:
     templates = known_templates()
     if name not in templates:
         known = ", ".join(sorted(templates))
-        raise SpecError(Fault("experiment.protocol", f"'{name}' is no protocol template.", f"Known: {known}."))
+        raise SpecError(Fault(where, f"'{name}' is no protocol template.", f"Known: {known}."))
     return templates[name]
 
 
@@ -49,6 +49,19 @@ def protocol_for(spec: CampaignSpec, candidate: Candidate) -> Protocol:
     """
     made = template(spec.experiment.protocol)(Candidate(_knobs(spec, candidate), candidate.id), spec.experiment.cell)
     return made.under(spec.safety_limits)
+
+
+def checkup_for(spec: CampaignSpec) -> Protocol | None:
+    """The check-up of a spec under its safety limits, the same for every candidate; None if the spec asks for none.
+
+    Raises:
+        UnsafeProtocolError: if a step could pass a limit.
+        SpecError: if there is no such template.
+    """
+    name = spec.experiment.checkup
+    if name is None:
+        return None
+    return template(name, "experiment.checkup")(Candidate({}), spec.experiment.cell).under(spec.safety_limits)
 
 
 def run_request(spec: CampaignSpec, candidate: Candidate, *, key: str, channel: str) -> RunRequest:
@@ -67,6 +80,8 @@ def run_request(spec: CampaignSpec, candidate: Candidate, *, key: str, channel: 
         max_cycles=experiment.max_cycles,
         end_of_life=experiment.end_of_life,
         checkup_every_cycles=experiment.checkup_every_cycles,
+        checkup=checkup_for(spec),
+        impedance_every_checkups=experiment.impedance_every_checkups,
         ambient_temperature_degC=experiment.ambient_temperature_degC,
     )
 
@@ -80,7 +95,7 @@ def representation_faults(spec: CampaignSpec) -> list[Fault]:
         template(spec.experiment.protocol)
     except SpecError as error:
         return list(error.faults)
-    faults: dict[str, Fault] = {}
+    faults: dict[str, Fault] = {fault.problem: fault for fault in _checkup_faults(spec)}
     for candidate in _probes(spec):
         for fault in _faults_at(spec, candidate):
             faults.setdefault(fault.problem, fault)
@@ -93,6 +108,15 @@ def _faults_at(spec: CampaignSpec, candidate: Candidate) -> list[Fault]:
     except SpecError as error:
         at = f"At {candidate.describe(spec.space.units)}."
         return [_located(fault, at) for fault in error.faults]
+    return []
+
+
+def _checkup_faults(spec: CampaignSpec) -> list[Fault]:
+    try:
+        checkup_for(spec)
+    except SpecError as error:
+        at = "experiment.checkup"
+        return [f if f.where == at else replace(f, where=f"{at}.{f.where.removeprefix('Protocol.')}") for f in error.faults]
     return []
 
 

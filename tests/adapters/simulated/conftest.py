@@ -53,7 +53,7 @@ class BenchCell:
     """Runs steps as a battery of constant voltage would; what fails, and how often it was asked, can be set and seen."""
 
     def __init__(self):
-        self.cycles_run = 0
+        self.cycles_run = self.spectra_measured = 0
         self.raises_from = None  # number of runs after which it raises
         self.drops_last_step = False
 
@@ -72,6 +72,12 @@ class BenchCell:
                 clock_s = trace.time_s[-1]
             traces.append(trace)
         return traces
+
+    def impedance(self, frequency_Hz, state, voltage_V, ambient_K, discharged_Ah):
+        """A resistance that grows with the series resistance and a semicircle, whatever the charge."""
+        self.spectra_measured += 1
+        omega = 2 * np.pi * frequency_Hz
+        return 0.01 * state.resistance_factor + 0.02 / (1 + 1j * omega * 0.02 * 0.5)
 
     def _step(self, step, clock_s, held_Ah, full_Ah, ambient_K):
         ending, amps, duration_s = Ending.DURATION, step.current_A, step.max_duration_s

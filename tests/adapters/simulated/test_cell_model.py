@@ -6,7 +6,7 @@ import pytest
 from adapters.simulated.cell_parameters import CellState, equilibrium
 from adapters.simulated.cell_presets import LFP_A123
 from adapters.simulated.cell_steps import Cause, Ending
-from adapters.simulated.checkup_cycle import simulate_cycle
+from adapters.simulated.checkup_cycle import Circumstances, simulate_cycle
 from adapters.simulated.experiment import plan_cycle
 from adapters.simulated.life_test import LifeTest
 from orchestrator.domain import ConstantCurrent, ConstantVoltage, Loop, Protocol, Rest, RunState
@@ -21,7 +21,7 @@ def cycle(pybamm_cell):
 
     def run(protocol, state=FRESH, voltage_V=3.6, ambient_degC=30.0):
         plan = plan_cycle(protocol, LFP_A123.parameters)
-        return simulate_cycle(LFP_A123, pybamm_cell, plan, state, voltage_V, ambient_degC, protocol.limits)
+        return simulate_cycle(pybamm_cell, plan, Circumstances(LFP_A123, state, voltage_V, ambient_degC, protocol.limits))
 
     return run
 

@@ -8,7 +8,7 @@ import pytest
 from adapters.simulated.cell_model import pybamm_cell
 from adapters.simulated.cell_parameters import CellState, equilibrium
 from adapters.simulated.cell_presets import LFP_A123, NMC_LGM50, PRESETS, preset_for
-from adapters.simulated.checkup_cycle import simulate_cycle
+from adapters.simulated.checkup_cycle import Circumstances, simulate_cycle
 from adapters.simulated.experiment import plan_cycle
 from adapters.simulated.life_test import LifeTest
 from orchestrator.domain import Candidate, ConstantCurrent, ConstantVoltage, Protocol, Rest, RunRequest, RunState, SpecError
@@ -85,7 +85,7 @@ def with_leak(preset, leak_S):
     )
     plan = plan_cycle(protocol, preset.parameters)
     state = replace(FRESH[preset.name], leak_S=leak_S)
-    done = simulate_cycle(preset, cell, plan, state, design.max_voltage_V, 25.0, protocol.limits)
+    done = simulate_cycle(cell, plan, Circumstances(preset, state, design.max_voltage_V, 25.0, protocol.limits))
     assert done.broken is None
     return done.samples
 

@@ -6,7 +6,7 @@ import pytest
 from adapters.simulated.cell_parameters import CellState
 from adapters.simulated.cell_presets import LFP_A123
 from adapters.simulated.cell_steps import Cause, CellFailureError, Ending, StepTrace
-from adapters.simulated.checkup_cycle import simulate_cycle
+from adapters.simulated.checkup_cycle import Circumstances, simulate_cycle
 from adapters.simulated.experiment import plan_cycle
 from orchestrator.domain import ConstantCurrent, Protocol, SafetyLimits
 
@@ -17,7 +17,7 @@ PLAN = plan_cycle(
 
 
 def cycle(cell, plan=PLAN, limits=None):
-    return simulate_cycle(LFP_A123, cell, plan, FRESH, 3.6, 30.0, limits or SafetyLimits())
+    return simulate_cycle(cell, plan, Circumstances(LFP_A123, FRESH, 3.6, 30.0, limits or SafetyLimits()))
 
 
 class BrokenCell:

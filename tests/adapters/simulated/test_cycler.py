@@ -9,18 +9,23 @@ import pytest
 from adapters.simulated import SimulatedCycler
 from orchestrator.domain import (
     AcceleratedClock,
+    Candidate,
     ConstantCurrent,
+    ConstantVoltage,
     Cycler,
     Protocol,
     RunRef,
     RunState,
     SafetyLimits,
+    SpecError,
     VirtualClock,
 )
 from orchestrator.domain.cell_design import cell_design
 from orchestrator.domain.cycler import KnowsTruth, LabBound, VirtualTimeCycler, join_columns
 from orchestrator.domain.errors import CyclerError, RequestRefusedError
 from orchestrator.domain.recording import Recording
+from orchestrator.features import checkup_capacity_Ah, cycle_summary, impedance_spectra
+from orchestrator.representation.charging import reference_performance
 
 
 def finish(cycler, clock):
@@ -172,10 +177,44 @@ def test_what_it_cannot_run_is_refused_and_not_started(cycler, request_for, chan
     assert cycler.physical_starts() == {}
 
 
-def test_a_check_up_protocol_is_refused(cycler, request_for, fast_charge):
-    """It records ageing cycles as they are, and says so rather than ignore a request."""
-    with pytest.raises(RequestRefusedError, match="leave the check-up protocol out"):
-        cycler.submit(request_for("a", checkup=fast_charge(1.0)))
+def test_check_ups_are_recorded_after_their_cycle(cycler, clock, request_for):
+    """Rows of the same cycle number with step identifiers of their own; spectra in every other check-up only."""
+    checkup = reference_performance(Candidate({}), cell_design("lfp_a123"))
+    limits = checkup.limits.within(SafetyLimits(max_temperature_degC=60.0))
+    request = request_for("a", max_cycles=40, checkup=Protocol(checkup.steps, limits), impedance_every_checkups=2)
+    ref = cycler.submit(request)
+    finish(cycler, clock)
+    recording = Recording(cycler.read(ref)[0], nominal_capacity_Ah=1.1)
+    cycles = cycle_summary(recording)["cycle_count"].to_list()
+    assert list(checkup_capacity_Ah(recording)) == cycles
+    assert list(impedance_spectra(recording)) == cycles[::2]
+    assert (np.diff(recording.column("test_time_second")) > 0).all()
+    assert np.isfinite(recording.column("voltage_volt")).all()
+    truth = cycler.truth(ref)
+    assert np.array_equal(truth.column("step_id"), recording.column("step_id"))
+    assert cycle_summary(truth)["discharge_capacity_Ah"].to_list() == pytest.approx(
+        cycle_summary(recording)["discharge_capacity_Ah"].to_list(), rel=5e-3
+    )
+
+
+def test_a_check_up_that_cannot_be_simulated_is_refused(cycler, request_for):
+    """With the step at fault, told from those of the cycle."""
+    checkup = Protocol((ConstantVoltage(4.4, until_duration_s=60.0),))
+    with pytest.raises(RequestRefusedError, match=r"in the check-up, step 1 asks for 4\.4 V"):
+        cycler.submit(request_for("a", checkup=checkup))
+
+
+def test_a_test_keeps_the_instrument_it_was_started_with(new_cycler, clock, request_for):
+    """A spec gives it as a table; a lab reopened with another one reads a test as before."""
+    first = new_cycler(instrument={"period_s": 5.0, "voltage_resolution_V": 0.1, "voltage_noise_V": 0.0})
+    ref = first.submit(request_for("a", max_cycles=3))
+    clock.wait_until(first.next_end_h())
+    rows = first.read(ref)[0]
+    assert set(np.round(rows["voltage_volt"] / 0.1, 6) % 1) == {0.0}
+    again = new_cycler().read(ref)[0]
+    assert all(np.array_equal(rows[name], again[name]) for name in rows)
+    with pytest.raises(SpecError, match="period_s"):
+        new_cycler(instrument={"period_s": 0.0})
 
 
 def test_stop_ends_a_run_now(cycler, clock, request_for):

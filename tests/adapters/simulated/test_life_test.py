@@ -107,15 +107,3 @@ def test_a_protocol_that_cannot_show_the_end_of_life_fails(run, request_for):
     _, end = run(request_for("a", protocol=shallow))
     assert end.state is RunState.FAILED
     assert "fresh cell gives only 0.3 Ah" in end.reason
-
-
-def test_noise_has_its_size_and_does_not_change_with_reading():
-    """Seeded by key and cycle; the spread is the instrument's."""
-    n = 20000
-    names = ("time_s", "voltage_V", "current_A", "temperature_degC", "charged_Ah", "discharged_Ah")
-    truth = {name: np.zeros(n) for name in names}
-    once, again = (Instrument(5, "a", 10).measure(truth) for _ in range(2))
-    assert np.array_equal(once["voltage_V"], again["voltage_V"])
-    assert once["voltage_V"].std() == pytest.approx(2e-4, rel=0.03)
-    assert once["temperature_degC"].std() == pytest.approx(0.05, rel=0.03)
-    assert not np.array_equal(once["voltage_V"], Instrument(5, "a", 11).measure(truth)["voltage_V"])
