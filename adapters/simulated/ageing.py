@@ -3,7 +3,7 @@
 Per cell: phi (share of impeded graphite), N (cyclable lithium, Ah), F (lithium in the surface film, Ah), H (lithium in the
 anode's overhang, Ah), a series resistance and active material. A check-up gives the stress of one cycle,
 
-    x = integral over charge of (C-rate)^3 exp(E_phi/R (1/T0 - 1/T)) dt     [h]
+    x = integral over charge of (C-rate)^3 exp(E_phi/(a R) (1/T0 - 1/T)) dt [h], so that r has the activation energy E_phi
     A = integral of exp(E_s/R (1/T0 - 1/T)) dt                              [h]
     P = integral over charge of E0 softplus(-E_an/E0) dt                    [V s]
     h = time without current                                                [h]
@@ -169,7 +169,7 @@ def stress_of(time_s: Array, current_A: Array, temperature_K: Array, anode_poten
     charging_dt = np.where(current > 1e-6, dt, 0.0)
     rate = np.abs(current) / law.nominal_capacity_Ah
     exposure = law.plating_scale_V * np.logaddexp(0.0, -anode / law.plating_scale_V)
-    impeding = rate**3 * _arrhenius(law.impeding_activation_J_mol, kelvin, law)
+    impeding = rate**3 * _arrhenius(law.impeding_activation_J_mol / law.impeding_power, kelvin, law)
     return Stress(
         charge_rate_cubed_h=float((charging_dt * impeding).sum()) / 3600,
         arrhenius_h=float((dt * _arrhenius(law.film_activation_J_mol, kelvin, law)).sum()) / 3600,
