@@ -45,6 +45,31 @@ def test_each_rate_takes_an_equal_share_of_the_charge_to_80_percent():
     ]
 
 
+def with_checkup(**changes):
+    return replace(fast_charge(), experiment=replace(fast_charge().experiment, checkup="reference_performance", **changes))
+
+
+def test_a_check_up_goes_with_every_request_alike():
+    """Under the spec's limits, the same for every candidate; a spec that names none asks for none."""
+    spec = with_checkup(impedance_every_checkups=2)
+    requests = [run_request(spec, Candidate({"c1": c, "c2": 1.0}), key="k", channel="1") for c in (2.0, 4.0)]
+    assert requests[0].checkup == requests[1].checkup
+    assert requests[0].checkup.limits.max_temperature_degC == 55.0
+    assert requests[0].impedance_every_checkups == 2
+    assert representation_faults(spec) == []
+    assert run_request(fast_charge(), Candidate({"c1": 2.0, "c2": 1.0}), key="k", channel="1").checkup is None
+
+
+def test_a_check_up_that_cannot_be_is_a_fault_of_the_spec():
+    """A template nobody has, or a step past the spec's limits, under the name of the field."""
+    unknown = replace(fast_charge(), experiment=replace(fast_charge().experiment, checkup="reference"))
+    (fault,) = representation_faults(unknown)
+    assert fault.where == "experiment.checkup"
+    assert "'reference' is no protocol template" in str(fault)
+    tight = replace(with_checkup(), safety_limits=SafetyLimits(max_voltage_V=3.5))
+    assert any(f.where.startswith("experiment.checkup.steps") for f in representation_faults(tight))
+
+
 def test_the_specs_limits_go_with_the_protocol():
     """The tighter of the maker's window and the spec's limits reaches the cycler."""
     limits = protocol_for(fast_charge(), Candidate({"c1": 4.0, "c2": 2.0})).limits
