@@ -72,7 +72,7 @@ def test_a_campaign_under_random_faults_ends_with_every_result_once(folder, seed
 
 
 def test_faults_named_in_a_spec_strike_its_campaign(folder):
-    """A dead channel costs its trial and is put aside, a lost answer costs nothing; the others have the results of a quiet lab."""
+    """A dead channel costs its trial and is put aside, a lost answer nothing; other trials have the results of a quiet lab."""
     faults = [
         {"kind": "channel_dead", "channel": "2", "at_h": 2.0},
         {"kind": "acknowledgement_lost", "channel": "1", "at_h": 0.0},
