@@ -1,7 +1,7 @@
 """What faults of sensors, contacts and a cycler's clock make of a healthy cell's recording: pure functions of its columns.
 
 Chosen sizes, from no data sheet: a bad contact adds I R to the voltage, jumps to three times R for a tenth of the rows, and is
-5 mV noisy.
+5 mV noisy; it adds R to an impedance.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Columns = Mapping[str, NDArray[Any]]
 Array = NDArray[np.float64]
 RECORDING_FAULTS = SENSOR_FAULTS | {FaultKind.CLOCK_JUMP}
 TEMPERATURE, VOLTAGE, CURRENT, TIME = "surface_temperature_celsius", "voltage_volt", "current_ampere", "test_time_second"
+IMPEDANCE = "real_impedance_ohm"
 JUMP_FACTOR, JUMPING_SHARE, JUMP_ENDS = 3.0, 0.1, 0.3
 CONTACT_NOISE_V = 5e-3
 
@@ -56,6 +57,8 @@ def _piece(
             columns[TIME] = columns[TIME] + np.where(now, fault.magnitude * 3600, 0.0)
         elif fault.kind is FaultKind.CONTACT_LOSS:
             columns[VOLTAGE] = columns[VOLTAGE] + np.where(now, _bad_contact_V(columns[CURRENT], fault.magnitude, rng), 0.0)
+            if IMPEDANCE in columns:
+                columns[IMPEDANCE] = columns[IMPEDANCE] + np.where(now, fault.magnitude, 0.0)
         elif TEMPERATURE in columns:
             columns[TEMPERATURE] = np.where(now, _read_as(fault, number, columns[TEMPERATURE], lab_h, held), columns[TEMPERATURE])
     return {name: column[kept] for name, column in columns.items()}

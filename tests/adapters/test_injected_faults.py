@@ -1,6 +1,8 @@
 """The vocabulary of what goes wrong in a lab: valid when made, read from specs, drawn from rates."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -133,3 +135,14 @@ def test_random_plans_have_the_rates_asked_for():
 def test_another_seed_gives_another_plan():
     """Seeds matter."""
     assert random_faults(1, CHANNELS, 1000.0, RATES) != random_faults(2, CHANNELS, 1000.0, RATES)
+
+
+def test_the_document_lists_every_kind_with_its_default():
+    """docs/cyclers.md is true to the vocabulary."""
+    document = (Path(__file__).resolve().parents[2] / "docs" / "cyclers.md").read_text()
+    table = document[document.index("## Faults on command") : document.index("## The rules")]
+    shown = dict(re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\|([^|]*)\|$", table, re.MULTILINE))
+    assert set(shown) == set(FaultKind)
+    for kind, default in shown.items():
+        number = SIZES[kind][2] if kind in SIZES else None
+        assert default.strip() == ("" if number is None else "not a number" if math.isnan(number) else f"{number:g}")

@@ -75,6 +75,14 @@ def test_a_bad_contact_adds_resistance_jumps_and_noise():
     assert added_V[~jumping].std() == pytest.approx(CONTACT_NOISE_V, rel=0.1)
 
 
+def test_a_bad_contact_adds_its_resistance_to_a_spectrum():
+    """Where impedance was measured; the rows without stay without."""
+    healthy = {**piece(0, 1), "real_impedance_ohm": np.where(np.arange(101) < 50, np.nan, 0.01)}
+    (rows,) = seen([healthy], InjectedFault(FaultKind.CONTACT_LOSS, 0.0, size=0.02))
+    assert np.isnan(rows["real_impedance_ohm"][:50]).all()
+    assert rows["real_impedance_ohm"][50:] == pytest.approx(0.03)
+
+
 def test_a_clock_that_jumps_shifts_all_later_rows():
     """Backwards by default: time that runs back is for the reader to notice."""
     first, second = seen([piece(0, 2), piece(5, 6)], InjectedFault(FaultKind.CLOCK_JUMP, 1.0))
