@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA_VERSION = 1
-UNITS = {"second": "s", "volt": "V", "ampere": "A", "celsius": "degC", "ah": "Ah", "wh": "Wh", "ohm": "ohm"}
+UNITS = {"second": "s", "volt": "V", "ampere": "A", "celsius": "degC", "ah": "Ah", "wh": "Wh", "ohm": "ohm", "hertz": "Hz"}
 _METADATA = b"voltloop"
 _SUFFIX = ".parquet"
 _TEMPORARY = ".writing-"
