@@ -93,9 +93,10 @@ def reading_adds_up(bench: Bench) -> None:
 
 
 def reading_resumes(bench: Bench) -> None:
-    """From any cursor that was given, reading goes on with exactly the rows that follow it."""
+    """From any cursor that was given, which is text, reading goes on with exactly the rows that follow it."""
     whole, read = bench.recorded(), 0
     for look in bench.watched.looks:
+        expect(look.cursor is None or isinstance(look.cursor, str), f"the cursor {look.cursor!r} is no text.")
         rest = bench.read_on(bench.watched.ref, look.after)
         expect_same_rows(rest, tail(whole, length(whole) - read), f"read from the cursor {look.after!r} ({read} rows before it)")
         read += length(look.rows)

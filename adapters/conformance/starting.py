@@ -67,6 +67,7 @@ def submit_starts(bench: Bench) -> None:
     """`submit` gives a reference of text that names cycler, key and channel; the run is then RUNNING and says since when."""
     request, ref = bench.start()
     expect((ref.cycler, ref.key, ref.channel) == (bench.cycler.capabilities.name, request.key, request.channel), f"it is {ref}.")
+    expect(all(isinstance(part, str) for part in asdict(ref).values()), f"{ref} is not made of text alone.")
     expect(RunRef(**json.loads(json.dumps(asdict(ref)))) == ref, f"{ref} does not survive a journey as JSON.")
     status = bench.cycler.status(ref)
     expect_state(status, RunState.RUNNING)

@@ -176,6 +176,14 @@ class LooksAtChannelsInOneThread(Overwrites):
             return DeviceCycler.submit(self, request) if alone or request.key in self.device.runs else self.start(request)
 
 
+class NumbersItsRuns(DeviceCycler):
+    """A reference that is not text alone."""
+
+    def reference(self, request):
+        """With the device's own number."""
+        return replace(super().reference(request), native_id=7)
+
+
 class SaysNoChannel(DeviceCycler):
     """A reference that does not say where."""
 
@@ -246,6 +254,15 @@ class SpendsItsCursors(DeviceCycler):
             return {}, cursor
         spent |= {(ref.key, cursor)} - {(ref.key, None)}
         return super().read(ref, cursor)
+
+
+class NumbersItsRows(DeviceCycler):
+    """A cursor that does not travel as text."""
+
+    def read(self, ref, cursor=None):
+        """A row number."""
+        rows, after = super().read(ref, cursor)
+        return rows, None if after is None else int(after)
 
 
 class VendorNames(DeviceCycler):
@@ -337,6 +354,7 @@ PLANTED = {
     NamelessLimits: "capabilities",
     AnyChannel: "unknown_channel",
     FindsAnything: "unknown_key",
+    NumbersItsRuns: "submit_starts",
     SaysNoChannel: "submit_starts",
     ThrowsOnStrangers: "unknown_reference",
     NeverStops: "stop_ends",
@@ -355,6 +373,7 @@ PLANTED = {
     BreaksItsPromise: "results_at_the_end",
     NoisyReading: "reading_repeats",
     LosesARow: "reading_adds_up",
+    NumbersItsRows: "reading_resumes",
     SpendsItsCursors: "reading_resumes",
     VendorNames: "rows_are_a_recording",
     TimeRunsBack: "time_runs_forward",
