@@ -25,7 +25,7 @@ from orchestrator.domain.cycler import KnowsTruth, LabBound, VirtualTimeCycler, 
 from orchestrator.domain.errors import CyclerError, RequestRefusedError
 from orchestrator.domain.recording import Recording
 from orchestrator.features import checkup_capacity_Ah, cycle_summary, impedance_spectra
-from orchestrator.representation.charging import reference_performance
+from orchestrator.representation.charging import cc_cv, reference_performance
 
 
 def finish(cycler, clock):
@@ -336,6 +336,22 @@ def test_the_status_tells_what_kind_of_thing_ended_a_test(cycler, clock, request
     refs = {cause: cycler.submit(request_for(f"{cause}", str(n + 1), **c)) for n, (cause, c) in enumerate(asked.items())}
     finish(cycler, clock)
     assert {cause: cycler.status(ref).cause for cause, ref in refs.items()} == {cause: cause for cause in asked}
+
+
+def test_one_process_computes_every_preset(tmp_path, request_for):
+    """Each cell is built when a job first asks for it; each test has the capacity of its own cell."""
+    design = cell_design("nmc_lgm50")
+    cycler = SimulatedCycler(2, folder=tmp_path, workers=0)
+    energy = {"cell": design, "protocol": cc_cv(Candidate({}), design)}
+    refs = {
+        "lfp_a123": cycler.submit(request_for("power", "1", max_cycles=1)),
+        "nmc_lgm50": cycler.submit(request_for("energy", "2", max_cycles=1, **energy)),
+    }
+    finish(cycler, cycler.clock)
+    for name, ref in refs.items():
+        nominal_Ah = cell_design(name).nominal_capacity_Ah
+        (capacity_Ah,) = cycle_summary(cycler.truth(ref))["discharge_capacity_Ah"]
+        assert capacity_Ah == pytest.approx(nominal_Ah, rel=0.06)
 
 
 def test_bind_gives_what_the_constructor_was_not(tmp_path, bench_cell, request_for):

@@ -40,6 +40,19 @@ def test_what_was_added_is_there_for_the_next_process(journal, request_for):
     assert other.stops()["a/1/1"].reason == "enough"
 
 
+def test_a_journal_of_an_earlier_version_stays_readable(journal, request_for):
+    """Lines written before there were instruments, faults and a cadence of spectra: the same test, with what was the default."""
+    start = Start(request_for("a"), 12.5, 7)
+    journal.add_start(start)
+    path = journal.folder / "starts.jsonl"
+    line = json.loads(path.read_text())
+    del line["instrument"], line["request"]["impedance_every_checkups"]
+    path.write_text(json.dumps(line) + "\n")
+    (found,) = Journal(journal.folder).starts().values()
+    assert found == start
+    assert found.request.content_sha256 == start.request.content_sha256
+
+
 def test_a_journal_sees_what_another_adds_later(journal, request_for):
     """Several processes share a folder."""
     other = Journal(journal.folder)
