@@ -107,8 +107,8 @@ def test_a_struck_test_goes_on_from_any_check_up_to_the_same_end(bench_cell, req
     request = request_for("a", rates_C=(3.0,), max_cycles=150)
     faults = (
         InjectedFault(FaultKind.CAPACITY_LOSS, 20.0, size=0.02),
-        InjectedFault(FaultKind.PLATING_KNEE, 50.0),
-        InjectedFault(FaultKind.POWER_LOSS, 55.0),
+        InjectedFault(FaultKind.PLATING_KNEE, 30.0, size=2.0),
+        InjectedFault(FaultKind.POWER_LOSS, 45.0),
     )
     checkups, end = check_ups(bench_cell, request, *faults)
     assert "power loss" in end.reason
