@@ -54,8 +54,8 @@ ROUGH = replace(
 )
 # How far a figure may miss to count one; lives by their ratio, everything else in the figure's unit.
 TOLERANCES = {
-    "life, median": 0.03,
-    "log10 var, median": 0.04,
+    "life, geometric mean": 0.02,
+    "log10 var, mean": 0.03,
     "slope of log10 var on log10 life": 0.1,
     "Q100 - Q10 at 3.2 V (mAh)": 8.0,
     "Q100 - Q10 at 3.1 V (mAh)": 4.0,

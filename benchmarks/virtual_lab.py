@@ -68,6 +68,7 @@ class Watched:
     until_h: float
     trials: list[Trial]
     wall_s: float
+    cpu_s: float
     ticks: int
 
     @property
@@ -99,7 +100,7 @@ def watch(kind: type[ReplayCycler], channels: int, days: float, poll_min: float,
         budget=Budget(trials=10**7),
         seed=seed,
     )
-    start = time.monotonic()
+    start, cpu_start = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         cycler = kind(rows, "life", noise_sd=NOISE_CYCLES, duration_h="h", channels=channels, seed=seed, synthetic=True)
         with Lab.open(folder, cyclers=[cycler], clock=PolledClock(poll_min / 60)) as lab:
@@ -113,7 +114,7 @@ def watch(kind: type[ReplayCycler], channels: int, days: float, poll_min: float,
             trials = lab.store.trials("virtual")
     since_h, until_h = mean_h, days * 24
     busy_h = sum(_overlap(t, since_h, until_h) for t in trials)
-    return Watched(busy_h, channels, since_h, until_h, trials, time.monotonic() - start, ticks)
+    return Watched(busy_h, channels, since_h, until_h, trials, time.monotonic() - start, time.process_time() - cpu_start, ticks)
 
 
 def _overlap(trial: Trial, since_h: float, until_h: float) -> float:
@@ -145,7 +146,8 @@ def summary(name: str, seen: Watched, seed: int, mean_h: float) -> dict[str, obj
         "cells to target": cells,
         "days to target": days,
         "ticks": seen.ticks,
-        "wall s": seen.wall_s,
+        "wall s": round(seen.wall_s, 1),
+        "cpu s": round(seen.cpu_s, 1),
     }
 
 
@@ -161,7 +163,7 @@ def main() -> None:
     given = parser.parse_args()
     scale = given.what == "scale"
     channels, days = given.channels or (1000 if scale else 48), given.days or (30 if scale else 60)
-    poll_min = given.poll_min or (30.0 if scale else 10.0)
+    poll_min = given.poll_min or (60.0 if scale else 10.0)
     kinds = {"asynchronous": ReplayCycler} if scale else {"asynchronous": ReplayCycler, "synchronous": BatchReplay}
     rows = []
     for seed in range(given.seeds):

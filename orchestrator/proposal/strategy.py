@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from orchestrator.domain import CampaignSpec, CandidateTable, SpecError
 from orchestrator.proposal.history import Proposer
 
+_KEPT = 8
+_made: OrderedDict[int, tuple[CampaignSpec, Proposer]] = OrderedDict()
+
 
 def proposer_for(spec: CampaignSpec) -> Proposer:
-    """The proposer of a campaign.
+    """The proposer of a campaign; it holds what the spec says and nothing of its history, so one serves every tick.
+
+    Raises:
+        SpecError: if the strategy cannot serve the spec.
+    """
+    known, proposer = _made.pop(id(spec), (None, None))
+    if proposer is None or known is not spec:
+        proposer = _make(spec)
+    _made[id(spec)] = spec, proposer
+    while len(_made) > _KEPT:
+        _made.popitem(last=False)
+    return proposer
+
+
+def _make(spec: CampaignSpec) -> Proposer:
+    """The proposer that serves a spec.
 
     `auto` takes the safe proposer where a constraint is safe, the table proposer for a finite list, and Ax for
     everything else. Each is imported when it is needed: Ax takes seconds.
