@@ -184,16 +184,16 @@ NMC_LGM50 = CellPreset(
         negative_active=1.0,
         series_resistance_factor=1.0,
         reference_temperature_K=298.15,
-        # Invented. Impeding follows the charge's C-rate cubed (0.8 h at 1C) less than in LFP cells and binds more lithium; the
-        # film's 50 kJ/mol make heat cost more than its relief of plating gains.
+        # Invented. Impeding follows the charge's C-rate cubed (1 h at 1C) less than in LFP cells and binds more lithium; the
+        # activation energies make heat cost more than its relief of plating gains.
         impeding_per_cycle=2e-4,
-        impeding_reference_h=0.8,
-        impeding_power=0.7,
+        impeding_reference_h=1.0,
+        impeding_power=0.55,
         impeding_binds_Ah=2.0,
         plating_Ah_per_V_s=5e-6,
         plating_impedes=0.8,
-        impeding_activation_J_mol=0.0,
-        film_Ah_per_sqrt_h=5.6e-3,
+        impeding_activation_J_mol=2.5e4,
+        film_Ah_per_sqrt_h=6.5e-3,
         film_activation_J_mol=5e4,
         overhang_Ah=0.04,
         overhang_cycles=60.0,

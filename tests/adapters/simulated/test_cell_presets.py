@@ -23,7 +23,7 @@ FRESH = {
 
 
 def nmc_request(key, charge_rate_C, **changes):
-    fields = {"max_cycles": 150, "checkup_every_cycles": 50, "ambient_temperature_degC": 25.0}
+    fields = {"max_cycles": 5000, "checkup_every_cycles": 100, "ambient_temperature_degC": 25.0}
     protocol = cc_cv(Candidate({"charge_rate_C": charge_rate_C}), NMC)
     return RunRequest(key, "1", Candidate({"charge_rate_C": charge_rate_C}), NMC, protocol, **{**fields, **changes})
 
@@ -60,15 +60,14 @@ def test_the_balance_of_the_nmc_cell_is_that_of_its_source():
 
 
 def test_a_life_test_of_the_nmc_cell_runs_to_its_end():
-    """5 Ah give about 5 Ah; the cycles asked for are done; capacity falls, more under a faster charge and in the heat."""
+    """5 Ah give about 5 Ah; at 1C and 25 degC it lives some hundred to 1500 cycles; faster charge and heat cost life."""
     checkups, end = nmc_life(charge_rate_C=1.0)
-    assert (end.state, end.cycles) == (RunState.FINISHED, 150)
-    capacities = [checkup.capacity_Ah for checkup in checkups]
-    assert 4.8 < capacities[0] < 5.3
-    assert (np.diff(capacities) < 0).all()
+    assert end.state is RunState.FINISHED
+    assert 4.8 < checkups[0].capacity_Ah < 5.3
+    assert 400 < end.cycles < 1500
+    assert (np.diff([checkup.capacity_Ah for checkup in checkups]) < 0).all()
     for harder in ({"charge_rate_C": 3.0}, {"charge_rate_C": 1.0, "ambient_temperature_degC": 45.0}):
-        worse, _ = nmc_life(**harder)
-        assert worse[-1].capacity_Ah < capacities[-1] - 0.05
+        assert nmc_life(**harder)[1].cycles < 0.75 * end.cycles
 
 
 def with_leak(preset, leak_S):
