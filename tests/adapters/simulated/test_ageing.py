@@ -29,7 +29,8 @@ def test_heat_speeds_up_film_and_impeding_by_arrhenius():
     """The temperature law is 31.7 kJ/mol (Wang 2011) for both: ten degrees above 30 degC cost a factor of 1.49."""
     charge = np.array([0.0, 3600.0]), np.full(2, 1.1)
     cool, hot = (ageing.stress_of(*charge, np.full(2, kelvin), np.ones(2)) for kelvin in (303.15, 313.15))
-    slow, fast = (ageing.pace(AVERAGE, ageing.begin(AVERAGE), stress).impeding for stress in (cool, hot))
+    law = replace(ageing.LAW, impeding_any_rate=0.0)
+    slow, fast = (ageing.pace(AVERAGE, ageing.begin(AVERAGE), stress, law).impeding for stress in (cool, hot))
     factor = np.exp(31.7e3 / 8.314 * (1 / 303.15 - 1 / 313.15))
     assert hot.arrhenius_h == pytest.approx(factor * cool.arrhenius_h)
     assert fast == pytest.approx(factor * slow)
@@ -39,7 +40,7 @@ def test_the_fresh_cell_sets_its_own_pace_for_life():
     """R is fixed by the first check-up; later stress changes plating, not r."""
     first = ageing.begin(AVERAGE)
     pace = ageing.pace(AVERAGE, first, SEVERSON_LIKE)
-    assert pace.fresh_impeding == pytest.approx(ageing.LAW.impeding_per_cycle)
+    assert pace.fresh_impeding == pytest.approx(ageing.LAW.impeding_per_cycle * (1 + ageing.LAW.impeding_any_rate))
     later = ageing.advance(AVERAGE, first, pace, 50)
     harder = replace(SEVERSON_LIKE, charge_rate_cubed_h=100.0)
     assert ageing.pace(AVERAGE, later, harder).fresh_impeding == pace.fresh_impeding
@@ -69,7 +70,7 @@ def test_the_cell_first_gives_lithium_back():
     pace = ageing.pace(AVERAGE, age, replace(SEVERSON_LIKE, plating_V_s=0.0))
     lithium = [ageing.advance(AVERAGE, age, pace, cycle).lithium_Ah for cycle in range(1, 301)]
     assert 20 <= int(np.argmax(lithium)) + 1 <= 80
-    assert 0.001 < max(lithium) - lithium[0] < 0.008
+    assert 0.002 < max(lithium) - lithium[0] < 0.012
     assert lithium[-1] < lithium[0]
 
 
