@@ -125,7 +125,7 @@ class Instrument:
 
 
 def _in_steps(values: Array, step: float) -> Array:
-    return np.round(values / step) * step if step > 0 else values
+    return np.round(values * (1 / step)) / (1 / step) if step > 0 else values
 
 
 def as_columns(
@@ -138,7 +138,8 @@ def as_columns(
         start_s: test time at which the cycle began.
         cycle: its number.
         ambient_degC: the chamber's temperature.
-        checkups: whether the test makes check-ups of their own, so that steps need identifiers.
+        checkups: whether the test makes check-ups of their own: then steps have identifiers and spectra their columns, in every
+            part of the recording alike.
     """
     n, step = len(samples["time_s"]), samples["step"].astype(np.int64)
     ageing_steps = int(step[step <= CHECKUP_STEP_ID].max(initial=0))
@@ -154,8 +155,7 @@ def as_columns(
         "discharging_capacity_ah": samples["discharged_Ah"],
     }
     if checkups:
-        columns["step_id"] = step
-    if SPECTRUM[0] in samples:
         names = ("frequency_hertz", "real_impedance_ohm", "imaginary_impedance_ohm")
-        columns.update({name: samples[own] for name, own in zip(names, SPECTRUM, strict=True)})
+        spectra = {name: samples.get(own, np.full(n, np.nan)) for name, own in zip(names, SPECTRUM, strict=True)}
+        columns.update({"step_id": step, **spectra})
     return columns

@@ -14,6 +14,7 @@ from orchestrator.domain import (
     ConstantVoltage,
     Cycler,
     Protocol,
+    Rest,
     RunRef,
     RunState,
     SafetyLimits,
@@ -195,6 +196,20 @@ def test_check_ups_are_recorded_after_their_cycle(cycler, clock, request_for):
     assert cycle_summary(truth)["discharge_capacity_Ah"].to_list() == pytest.approx(
         cycle_summary(recording)["discharge_capacity_Ah"].to_list(), rel=5e-3
     )
+
+
+def test_a_cycle_that_breaks_off_is_recorded_like_those_before(cycler, bench_cell, clock, request_for, fast_charge):
+    """No check-up follows it; its rows still have every column, so that the recording stays one."""
+    limits = SafetyLimits(max_temperature_degC=31.3)  # at 4.4 A the bench heats by 5.8 K
+    first = Protocol((ConstantCurrent(-1.1, until_voltage_V=2.0), ConstantCurrent(1.1, until_voltage_V=3.6)), limits)
+    refs = [
+        cycler.submit(request_for("whole", "1", max_cycles=20, protocol=first, checkup=Protocol((Rest(60.0),)))),
+        cycler.submit(request_for("broken", "2", protocol=fast_charge(4.0, limits=limits), checkup=Protocol((Rest(60.0),)))),
+    ]
+    finish(cycler, clock)
+    whole, broken = (cycler.read(ref)[0] for ref in refs)
+    assert cycler.status(refs[1]).cause == "safety"
+    assert list(whole) == list(broken)
 
 
 def test_a_check_up_that_cannot_be_simulated_is_refused(cycler, request_for):
