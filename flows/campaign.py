@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from flows.closing import close_campaign
 from flows.lab import Lab
 from flows.result import channel_hours, ended_with_outcome, reference_point_of
-from flows.trial import Bench, collect, dispatch, reconcile_dispatch
+from flows.trial import UNREACHABLE, Bench, collect, dispatch, reconcile_dispatch
 from orchestrator.campaign import Campaign
 from orchestrator.decision import infer_reference_point
 from orchestrator.domain.campaign_spec import CampaignSpec
@@ -28,6 +28,7 @@ from orchestrator.store import CampaignRecord, NewTrial
 _S = TrialStatus
 FAILURES_IN_A_ROW = 4
 MEASURED_FOR_REFERENCE = 4
+UNANSWERED_UNTIL_ASKED = 20
 RESUMED = "resumed"
 
 
@@ -249,31 +250,47 @@ def _dispatch(tick: _Tick) -> None:
 
 def _publish(tick: _Tick) -> None:
     """Say where the campaign stands: ended, waiting for a person, or running on."""
-    if tick.bench.lab.store.campaign(tick.campaign.name).status != "running":
+    store, name = tick.bench.lab.store, tick.campaign.name
+    if store.campaign(name).status != "running":
         return
-    if tick.having(_S.RUNNING, _S.DISPATCHING, _S.APPROVED):
+    if question := _question(tick):
+        store.set_campaign(name, status="needs_attention", reason=question, lab_time_h=tick.bench.now_h)
+    elif tick.having(_S.RUNNING, _S.DISPATCHING, _S.APPROVED):
         return
-    parked, proposed = tick.having(_S.UNKNOWN), tick.having(_S.PROPOSED)
-    if parked:
-        _ask_person(
-            tick, f"trial {parked[0].number} may or may not be running; a person must look at channel {parked[0].channel}"
-        )
-    elif proposed:
-        _ask_person(tick, f"{len(proposed)} proposed trials wait for approval")
     elif tick.halt:
-        stopped = tick.campaign.stop_requested is not None
-        close_campaign(tick.bench.lab, tick.campaign.name, "stopped" if stopped else "completed", tick.halt)
-    elif tick.doubt:
-        _ask_person(tick, tick.doubt)
-    elif _places_left(tick) and (tick.proposed or _others_hold(tick)):
-        return  # this tick's proposals were all refused, or other campaigns hold the channels: a later tick goes on
-    elif _places_left(tick):
-        _ask_person(
-            tick,
-            "no channel is free to run the remaining trials" if not _free_channels(tick) else "no candidate is left to propose",
-        )
-    else:
-        close_campaign(tick.bench.lab, tick.campaign.name, "completed", "the budget of trials is used")
+        close_campaign(tick.bench.lab, name, "stopped" if tick.campaign.stop_requested else "completed", tick.halt)
+    elif not _places_left(tick):
+        close_campaign(tick.bench.lab, name, "completed", "the budget of trials is used")
+
+
+def _question(tick: _Tick) -> str | None:
+    """What only a person can settle, once nothing goes on without them."""
+    if running := tick.having(_S.RUNNING, _S.DISPATCHING):
+        return _silent(tick, running)
+    if tick.having(_S.APPROVED):
+        stuck = not _free_channels(tick) and not _others_hold(tick)
+        return "no channel is free to run the approved trials" if stuck else None
+    if parked := tick.having(_S.UNKNOWN):
+        return f"trial {parked[0].number} may or may not be running; a person must look at channel {parked[0].channel}"
+    if proposed := tick.having(_S.PROPOSED):
+        return f"{len(proposed)} proposed trials wait for approval"
+    if tick.halt or tick.doubt or not _places_left(tick):
+        return None if tick.halt else tick.doubt
+    if tick.proposed or _others_hold(tick):
+        return None  # this tick's proposals were all refused, or other campaigns hold the channels: a later tick goes on
+    return "no channel is free to run the remaining trials" if not _free_channels(tick) else "no candidate is left to propose"
+
+
+def _silent(tick: _Tick, running: list[Trial]) -> str | None:
+    """Why a person should look at cyclers that have stopped answering, once nothing else happens any more."""
+    most = UNANSWERED_UNTIL_ASKED * len(running)
+    said = tick.bench.lab.store.events(tick.campaign.name, limit=most)
+    if len(said) < most or any(event.kind != UNREACHABLE for event in said):
+        return None
+    if {event.trial for event in said} != {trial.number for trial in running}:
+        return None
+    names = sorted({trial.cycler or "" for trial in running})
+    return f"no answer from {', '.join(names)}, asked {UNANSWERED_UNTIL_ASKED} times; at last: {said[-1].data.get('error')}"
 
 
 def _others_hold(tick: _Tick) -> bool:
@@ -284,10 +301,6 @@ def _others_hold(tick: _Tick) -> bool:
 
 def _places_left(tick: _Tick) -> bool:
     return _spent(tick) < tick.spec.budget.trials
-
-
-def _ask_person(tick: _Tick, reason: str) -> None:
-    tick.bench.lab.store.set_campaign(tick.campaign.name, status="needs_attention", reason=reason, lab_time_h=tick.bench.now_h)
 
 
 def _move(tick: _Tick, trial: Trial, to: TrialStatus, reason: str | None) -> Trial:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
+
+from numpy.typing import NDArray
 
 from flows.lab import Lab
 from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, RunStatus, join_columns
@@ -20,6 +23,10 @@ from orchestrator.features import cycle_summary, measure
 from orchestrator.representation.requests import run_request
 from orchestrator.safety.limits import dispatch_faults
 from orchestrator.store import CampaignRecord, RecordingFile
+
+# A cycler that gives the same rows under the same cursor so many times in a row has no others.
+REPEATED_ANSWERS = 5
+UNREACHABLE = "cycler_unreachable"
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def _unanswered(bench: Bench, trial: Trial, cycler: Cycler, error: CyclerUnreach
     """No answer is not a no: the intent stays and is asked for again, unless the cycler cannot be searched."""
     store, name = bench.lab.store, bench.campaign.name
     if cycler.capabilities.searchable:
-        store.log("cycler_unreachable", campaign=name, trial=trial.number, data={"error": str(error)}, lab_time_h=bench.now_h)
+        store.log(UNREACHABLE, campaign=name, trial=trial.number, data={"error": str(error)}, lab_time_h=bench.now_h)
         return trial
     return store.park_unknown(name, trial.number, reason=f"{error} It may run; a person must look.", lab_time_h=bench.now_h)
 
@@ -139,7 +146,7 @@ def collect(bench: Bench, trial: Trial) -> Trial:
             return store.park_unknown(name, trial.number, reason=_out_of_time(bench, trial, status), lab_time_h=bench.now_h)
         return _take_in(bench, trial, cycler, ref, status)
     except CyclerUnreachableError as error:
-        store.log("cycler_unreachable", campaign=name, trial=trial.number, data={"error": str(error)}, lab_time_h=bench.now_h)
+        store.log(UNREACHABLE, campaign=name, trial=trial.number, data={"error": str(error)}, lab_time_h=bench.now_h)
         return trial
 
 
@@ -180,14 +187,8 @@ def _summaries(recording: Recording) -> tuple[list[dict[str, object]], str | Non
 
 def _recording(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: RunStatus) -> Recording:
     experiment = bench.campaign.spec.experiment
-    parts, cursor = [], None
-    while True:
-        columns, cursor = cycler.read(ref, cursor)
-        if not columns:
-            break
-        parts.append(columns)
     return Recording(
-        columns=join_columns(parts),
+        columns=join_columns(_all_rows(cycler, ref)),
         nominal_capacity_Ah=experiment.cell.nominal_capacity_Ah,
         end_of_life=experiment.end_of_life,
         results=status.results,
@@ -195,6 +196,21 @@ def _recording(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: 
         synthetic=cycler.capabilities.synthetic,
         key=trial.key,
     )
+
+
+def _all_rows(cycler: Cycler, ref: RunRef) -> list[dict[str, NDArray[Any]]]:
+    """Every row of a run, once: an answer that leaves the cursor where it was has been given before."""
+    parts, cursor, repeated = [], None, 0
+    while repeated < REPEATED_ANSWERS:
+        columns, following = cycler.read(ref, cursor)
+        if not columns:
+            break
+        if following == cursor:
+            repeated += 1
+            continue
+        parts.append(columns)
+        cursor, repeated = following, 0
+    return parts
 
 
 def _archived(bench: Bench, trial: Trial, recording: Recording) -> RecordingFile | None:

@@ -108,7 +108,6 @@ def test_simulated_cells_under_random_faults_keep_their_recordings(folder):
             expect_recorded(lab, cycler, trial)
 
 
-@pytest.mark.xfail(strict=True, reason="the collecting of a trial joins an answer that comes twice under one cursor")
 def test_rows_delivered_twice_are_kept_once(folder):
     """A repeated answer is known by its cursor, which does not move: no row counts twice in the recording."""
     plan = [{"kind": "result_twice", "channel": channel} for channel in "12"]
@@ -164,3 +163,27 @@ def run_campaign_once(lab, spec):
     report = advance_campaign(lab, spec.name)
     Caretaker(lab)(report)
     return report
+
+
+def test_a_cycler_that_never_answers_again_is_put_before_a_person(folder):
+    """Asked twenty times in vain, with nothing else going on, the campaign waits; its test keeps its channel."""
+    cycler = replay(1, faults=[{"kind": "cycler_unreachable", "at_h": 2.0}])
+    with Lab.open(folder, cyclers=[cycler]) as lab:
+        start_campaign(lab, small_spec(budget=Budget(trials=2)))
+        ticks = 0
+        while not advance_campaign(lab, "small").ended:
+            lab.clock.wait_until(lab.now_h() + 1.0)
+            ticks += 1
+        campaign = lab.store.campaign("small")
+        assert ticks == 20
+        assert campaign.status == "needs_attention"
+        assert "no answer from replay, asked 20 times" in campaign.status_reason
+        assert [channel.state for channel in lab.store.channels()] == ["held"]
+
+
+def test_approved_trials_without_a_channel_are_put_before_a_person(folder):
+    """The only channel is dead and put aside: the campaign does not wait for ever."""
+    cycler = replay(1, faults=[{"kind": "channel_dead", "at_h": 2.0}])
+    with Lab.open(folder, cyclers=[cycler]) as lab:
+        assert run_campaign(lab, small_spec(budget=Budget(trials=3))).status == "needs_attention"
+        assert "no channel is free" in lab.store.campaign("small").status_reason
