@@ -132,7 +132,7 @@ class RunStatus:
         ended_h: lab time at which it ended, hours; None while it runs.
         results: estimates the cycler reports itself.
         cause: what kind of thing ended it early, where the cycler can tell: "solver" (the simulation failed), "infeasible" (the
-            cell cannot do a step), "safety" (a safety limit), "timeout" (it took too long), "device" (channel or power); else None.
+            cell cannot do a step), "safety" (a safety limit), "timeout" (it took too long), "device" (channel, power); else None.
     """
 
     state: RunState
