@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.simulated.ageing import LAW, AgeingLaw
-from benchmarks.severson import DESIGN, Array, LifeRecord, cells, figures, real_records
+from benchmarks.severson import DESIGN, Array, LifeRecord, figures, real_records, tuning_cells
 from benchmarks.state_grid import CheckupGrid, checkup_grid, quick_life
 from benchmarks.tables import show
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=600)
     parser.add_argument("--start", choices=["shipped", "rough"], default="rough")
     options = parser.parse_args()
-    tuning, start = cells("train")[::2], {"shipped": LAW, "rough": ROUGH}[options.start]
+    tuning, start = tuning_cells(), {"shipped": LAW, "rough": ROUGH}[options.start]
     real = real_records(tuning)
     wanted = figures(real, real)
     model = pybamm_cell(DESIGN.name)

@@ -82,6 +82,11 @@ def cells(split: str) -> tuple[SeversonCell, ...]:
     return tuple(_cell(row) for row in sorted(rows, key=lambda row: row["cell_id"]))
 
 
+def tuning_cells() -> tuple[SeversonCell, ...]:
+    """Every other training cell: what benchmarks/calibrate_cell.py looks at."""
+    return cells("train")[::2]
+
+
 def _cell(row: dict[str, str]) -> SeversonCell:
     names = ("C1", "Q1_pct", "C2")
     candidate = Candidate({**{n: float(row[n]) for n in names}, "discharge_rate_C": DISCHARGE_RATE_C})
