@@ -283,8 +283,10 @@ def _question(tick: _Tick) -> str | None:
 
 def _silent(tick: _Tick, running: list[Trial]) -> str | None:
     """Why a person should look at cyclers that have stopped answering, once nothing else happens any more."""
-    most = UNANSWERED_UNTIL_ASKED * len(running)
-    said = tick.bench.lab.store.events(tick.campaign.name, limit=most)
+    events, most = tick.bench.lab.store.events, UNANSWERED_UNTIL_ASKED * len(running)
+    if any(event.kind != UNREACHABLE for event in events(tick.campaign.name, limit=1)):
+        return None
+    said = events(tick.campaign.name, limit=most)
     if len(said) < most or any(event.kind != UNREACHABLE for event in said):
         return None
     if {event.trial for event in said} != {trial.number for trial in running}:

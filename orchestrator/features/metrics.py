@@ -17,6 +17,7 @@ import polars as pl
 from orchestrator.domain.errors import VoltloopError
 from orchestrator.domain.objectives import Estimate, Objective
 from orchestrator.domain.recording import Recording
+from orchestrator.features.checkups import pulse_resistance_ohm
 from orchestrator.features.cycles import cycle_summary
 
 Metric = Callable[..., Estimate]
@@ -78,7 +79,10 @@ def temperature_max_degC(recording: Recording) -> Estimate:
 
 
 def resistance_growth(recording: Recording) -> Estimate:
-    """Ohmic resistance of the last recorded cycle over that of the first."""
+    """Resistance at the end over that at the beginning: of the check-ups' pulses, else of current steps in recorded cycles."""
+    pulses = list(pulse_resistance_ohm(recording).values())
+    if len(pulses) > 1:
+        return Estimate(pulses[-1] / pulses[0], sem=0.02 * pulses[-1] / pulses[0], unit="1")
     series = _summary(recording)["resistance_ohm"].drop_nulls()
     if len(series) < 2:
         raise MetricUnavailableError("resistance_growth: fewer than two recorded cycles have a current step to read it from.")
