@@ -38,6 +38,10 @@ lint: $(VENV)/.test   ## mend what can be mended, show the rest
 bench: $(VENV)/.runtime   ## the benchmarks, each one command of its own
 	$(BIN)/python benchmarks/attia_replay.py
 	$(BIN)/python benchmarks/demo_vs_sobol.py
+	$(BIN)/python benchmarks/simulated_cell.py
+	$(BIN)/python benchmarks/checkup_speed.py
+	$(BIN)/python benchmarks/virtual_lab.py utilisation
+	$(BIN)/python benchmarks/virtual_lab.py scale
 
 torture: $(VENV)/.test   ## long fault runs: kill -9 at random moments
 	$(BIN)/python benchmarks/kill_and_resume.py --kills 10
