@@ -94,7 +94,14 @@ def checkup_grid(real: SeversonCell, cell: CyclingCell, law: AgeingLaw) -> Check
 
 def stress_coefficients(law: AgeingLaw) -> tuple[float, ...]:
     """The coefficients that are inside a check-up's stress: a grid holds for these alone."""
-    return (law.impeding_activation_J_mol, law.impeding_power, law.film_activation_J_mol, law.plating_scale_V)
+    names = (
+        "impeding_activation_J_mol",
+        "impeding_power",
+        "film_activation_J_mol",
+        "plating_activation_J_mol",
+        "plating_scale_V",
+    )
+    return tuple(float(getattr(law, name)) for name in names)
 
 
 def _simulated(real: SeversonCell, cell: CyclingCell, law: AgeingLaw) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ anode's overhang, Ah), a series resistance and active material. A check-up gives
 
     x = integral over charge of (C-rate)^3 exp(E_phi/(a R) (1/T0 - 1/T)) dt [h], so that r has the activation energy E_phi
     A = integral of exp(E_s/R (1/T0 - 1/T)) dt                              [h]
-    P = integral over charge of E0 softplus(-E_an/E0) dt                    [V s]
+    P = integral over charge of E0 softplus(-E_an/E0) exp(E_p/R (1/T0 - 1/T)) dt [V s]
     h = time without current                                                [h]
 
 with E_an the graphite's potential against lithium at the separator, and from it
@@ -21,8 +21,8 @@ with E_an the graphite's potential against lithium at the separator, and from it
 
 So a fresh cell's capacity rises for some tens of cycles, a rest gives some of the lithium back, and plating, once the impeded
 graphite overfills the healthy one, brings the knee. Heat speeds up impeding and film by Arrhenius; cold lets the anode's
-potential fall, by the cell model's diffusion and kinetics, and so brings plating. `AgeingLaw` is the table of all coefficients
-and of where each comes from; docs/simulated_cell.md holds the figures.
+potential fall, by the cell model's diffusion and kinetics, and so brings plating, of which less is stripped again (E_p < 0).
+`AgeingLaw` is the table of all coefficients and of where each comes from; docs/simulated_cell.md holds the figures.
 
 Why an own law: PyBaMM's stock ageing models reward the fastest charge, since the cell heats.
 """
@@ -66,6 +66,8 @@ class AgeingLaw:
         impeding_binds_Ah: alpha, lithium lost with impeded graphite [fit].
         plating_Ah_per_V_s: k_p [fit].
         plating_scale_V: E0 [range].
+        plating_activation_J_mol: E_p [chosen]; that it is negative: Waldmann et al., J. Power Sources 262 (2014) 129, whose
+            cells aged by plating below 25 degC, the faster the colder.
         plating_impedes: beta, graphite impeded by what is plated on it [fit].
         film_Ah_per_sqrt_h: k_s, parabolic growth as in Ploehn, Ramadass and White, J. Electrochem. Soc. 151 (2004) A456 [fit].
         film_activation_J_mol: E_s, 31.7 kJ/mol, Wang 2011 as above.
@@ -92,8 +94,9 @@ class AgeingLaw:
     impeding_floor: float = 0.2
     impeding_activation_J_mol: float = 3.17e4
     impeding_binds_Ah: float = 0.132
-    plating_Ah_per_V_s: float = 1.65e-5
+    plating_Ah_per_V_s: float = 1.9e-5
     plating_scale_V: float = 0.03
+    plating_activation_J_mol: float = -3e4
     plating_impedes: float = 1.02
     film_Ah_per_sqrt_h: float = 5.0e-4
     film_activation_J_mol: float = 3.17e4
@@ -103,14 +106,14 @@ class AgeingLaw:
     overhang_rest_h: float = 24.0
     resistance_growth: float = 0.7
     # Spreads between cells: lognormal, then normal (relative, but for the last two).
-    spread_impeding: float = 0.2
+    spread_impeding: float = 0.22
     spread_film: float = 0.2
     spread_plating: float = 0.3
     spread_fresh_impeded: float = 0.15
     spread_lithium: float = 0.005
     spread_negative_active: float = 0.012
     spread_acceleration: float = 0.12
-    spread_early: float = 0.25
+    spread_early: float = 0.2
     # Scatter of the series resistance (contacts) between check-ups: lognormal.
     scatter_resistance: float = 0.012
     # Steps between check-ups are as long as these changes allow.
@@ -172,11 +175,12 @@ def stress_of(time_s: Array, current_A: Array, temperature_K: Array, anode_poten
     charging_dt = np.where(current > 1e-6, dt, 0.0)
     rate = np.abs(current) / law.nominal_capacity_Ah
     exposure = law.plating_scale_V * np.logaddexp(0.0, -anode / law.plating_scale_V)
+    plating = exposure * _arrhenius(law.plating_activation_J_mol, kelvin, law)
     impeding = rate**3 * _arrhenius(law.impeding_activation_J_mol / law.impeding_power, kelvin, law)
     return Stress(
         charge_rate_cubed_h=float((charging_dt * impeding).sum()) / 3600,
         arrhenius_h=float((dt * _arrhenius(law.film_activation_J_mol, kelvin, law)).sum()) / 3600,
-        plating_V_s=float((charging_dt * exposure).sum()),
+        plating_V_s=float((charging_dt * plating).sum()),
         rest_h=float(dt[rate < RESTING_RATE_C].sum()) / 3600,
     )
 

@@ -193,6 +193,7 @@ NMC_LGM50 = CellPreset(
         plating_Ah_per_V_s=5e-6,
         plating_impedes=0.8,
         impeding_any_rate=0.0,
+        plating_activation_J_mol=0.0,
         impeding_activation_J_mol=2.5e4,
         film_Ah_per_sqrt_h=6.5e-3,
         film_activation_J_mol=5e4,
