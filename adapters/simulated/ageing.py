@@ -59,7 +59,7 @@ class AgeingLaw:
         impeding_power: a [range]: lives against x within each of Severson's two batches give 1.2 over all protocols and 1.7
             over the slow ones.
         impeding_any_rate: b, what cycling costs however slow the charge [chosen]: without it cells charged at 1C would live
-            for tens of thousands of cycles.
+            for ten thousands of cycles, and the demo's slowest charge beyond the end of its tests.
         impeding_floor: the least factor on r [chosen].
         impeding_activation_J_mol: E_phi, 31.7 kJ/mol: loss of LFP/graphite cells in cycling, Wang et al., J. Power Sources
             196 (2011) 3942. Severson's protocols, all at 30 degC, do not identify it.
@@ -87,10 +87,10 @@ class AgeingLaw:
     fresh_impeded: float = 0.007257997569341527
     series_resistance_factor: float = 0.5247292679909692
     reference_temperature_K: float = 303.15
-    impeding_per_cycle: float = 4.35e-4
+    impeding_per_cycle: float = 4.05e-4
     impeding_reference_h: float = 22.0
-    impeding_power: float = 1.6
-    impeding_any_rate: float = 0.08
+    impeding_power: float = 1.7
+    impeding_any_rate: float = 0.16
     impeding_floor: float = 0.2
     impeding_activation_J_mol: float = 3.17e4
     impeding_binds_Ah: float = 0.132
