@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,7 +31,7 @@ from benchmarks.tables import keep, mean_and_error, show
 from orchestrator.domain.spec_file import data_folder
 
 PEERS = ("voltloop", "random", "sobol", "ax", "baybe", "optuna-tpe", "optuna-gp")
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 class Method(Protocol):
@@ -109,8 +109,8 @@ def summary(results: Sequence[Row], cells: int) -> list[Row]:
     seconds: dict[str, list[float]] = {}
     for result in results:
         if result["cells"] == cells:
-            lives.setdefault(str(result["method"]), {})[result["seed"]] = float(str(result["true_life"]))
-            seconds.setdefault(str(result["method"]), []).append(float(str(result["cpu_s_per_batch"])))
+            lives.setdefault(result["method"], {})[result["seed"]] = result["true_life"]
+            seconds.setdefault(result["method"], []).append(result["cpu_s_per_batch"])
     ours = lives.get("voltloop", {})
     table: list[Row] = []
     for name, by_seed in lives.items():
@@ -131,7 +131,7 @@ def write_recommendations(path: Path, results: Sequence[Row], landscape: Landsca
         writer.writerow(["seed", "n_cells", *landscape.axes])
         for result in results:
             if result["method"] == "voltloop":
-                row = landscape.rows[int(str(result["row"]))]
+                row = landscape.rows[result["row"]]
                 writer.writerow([result["seed"], result["cells"], *(row[a] for a in landscape.axes)])
 
 

@@ -18,6 +18,12 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), spread
 
 
+def wilson_upper(events: int, trials: int, z: float = 1.96) -> float:
+    """Wilson's upper bound of a rate (Wilson 1927); z = 1.96 is the upper end of the two-sided 95 % interval."""
+    rate, weight = events / trials, z * z / trials
+    return (rate + weight / 2 + z * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))) / (1 + weight)
+
+
 def show(rows: Sequence[Mapping[str, object]], title: str) -> None:
     """Print rows as a table with aligned columns."""
     texts = [[_text(row[name]) for name in rows[0]] for row in rows]

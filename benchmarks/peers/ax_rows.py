@@ -9,12 +9,11 @@ import numpy as np
 from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig
 from ax.utils.common.logger import set_ax_logger_levels
-from linear_operator.utils.warnings import NumericalWarning
 
 from benchmarks.landscape import Landscape
 
 set_ax_logger_levels(logging.ERROR)
-warnings.simplefilter("ignore", NumericalWarning)
+warnings.filterwarnings("ignore", module="ax|botorch|gpytorch|linear_operator")
 
 
 class AxRows:
