@@ -87,7 +87,7 @@ class AgeingLaw:
     fresh_impeded: float = 0.007257997569341527
     series_resistance_factor: float = 0.5247292679909692
     reference_temperature_K: float = 303.15
-    impeding_per_cycle: float = 4.05e-4
+    impeding_per_cycle: float = 4.2e-4
     impeding_reference_h: float = 22.0
     impeding_power: float = 1.7
     impeding_any_rate: float = 0.16
