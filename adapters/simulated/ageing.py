@@ -56,8 +56,8 @@ class AgeingLaw:
         reference_temperature_K: T0, the chamber of Severson 2019.
         impeding_per_cycle: k_phi [fit].
         impeding_reference_h: x0, near the median of Severson's protocols, so that k_phi is the median's pace.
-        impeding_power: a [range]: lives against x within each of Severson's two batches give 1.2 over all protocols and 1.7
-            over the slow ones.
+        impeding_power: a [range]: lives against x within each of Severson's two batches go by 1.2 over all protocols and 1.7
+            over the slow ones; with b, the law goes by 1.7 at x0 and by less below.
         impeding_any_rate: b, what cycling costs however slow the charge [chosen]: without it cells charged at 1C would live
             for ten thousands of cycles, and the demo's slowest charge beyond the end of its tests.
         impeding_floor: the least factor on r [chosen].
@@ -87,10 +87,10 @@ class AgeingLaw:
     fresh_impeded: float = 0.007257997569341527
     series_resistance_factor: float = 0.5247292679909692
     reference_temperature_K: float = 303.15
-    impeding_per_cycle: float = 4.2e-4
+    impeding_per_cycle: float = 4.13e-4
     impeding_reference_h: float = 22.0
-    impeding_power: float = 1.7
-    impeding_any_rate: float = 0.16
+    impeding_power: float = 2.0
+    impeding_any_rate: float = 0.18
     impeding_floor: float = 0.2
     impeding_activation_J_mol: float = 3.17e4
     impeding_binds_Ah: float = 0.132
