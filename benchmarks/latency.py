@@ -182,8 +182,9 @@ def main() -> None:
     voltloop_times(20, 0)
     if not given.no_ax:
         ax_times(20, 0)
-    found = versus_ax([int(n) for n in given.trials.split(",")], given.repeats, not given.no_ax)
-    show(found, f"CPU seconds for {BATCH} candidates (load average {os.getloadavg()[0]:.1f})")
+    if given.trials:
+        found = versus_ax([int(n) for n in given.trials.split(",")], given.repeats, not given.no_ax)
+        show(found, f"CPU seconds for {BATCH} candidates (load average {os.getloadavg()[0]:.1f})")
     if given.growth:
         growth_table([int(n) for n in given.growth.split(",")], given.repeats)
     if not given.no_table:
