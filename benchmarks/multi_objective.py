@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import benchmarks.peers  # noqa: F401, I001 - one thread, before numpy is imported
+from benchmarks.peers import installed  # noqa: I001 - one thread, before numpy is imported
 import numpy as np
 
 from benchmarks.box_methods import box_method
@@ -71,14 +71,15 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--peers", help="comma-separated; all that are installed when left out")
     parser.add_argument("--problems", default=",".join(PROBLEMS))
     parser.add_argument("--name", default="multi_objective", help="of the CSV file in benchmarks/results")
     given = parser.parse_args()
+    methods = installed(given.peers, PEERS, box_method)
     rows: list[Row] = []
     for problem in given.problems.split(","):
         for seed in range(given.first_seed, given.first_seed + given.seeds):
-            for name in given.peers.split(","):
+            for name in methods:
                 rows += (found := campaign(name, problem, given.evaluations, given.batch, seed))
                 spent = sum(r["cpu_s"] for r in found)
                 print(f"{problem} seed {seed} {name}: {found[-1]['hypervolume']:.4g}, {spent:.0f} CPU s", flush=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import benchmarks.peers  # noqa: F401, I001 - one thread, before numpy is imported
+from benchmarks.peers import installed  # noqa: I001 - one thread, before numpy is imported
 import numpy as np
 
 from benchmarks.box_methods import box_method
@@ -94,14 +94,15 @@ def main() -> None:
     parser.add_argument("--peer-campaigns", type=int, default=10)
     parser.add_argument("--experiments", type=int, default=40)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--peers", help="comma-separated; all that are installed when left out")
     parser.add_argument("--name", default="safety", help="of the CSV file in benchmarks/results")
     given = parser.parse_args()
+    methods = installed(given.peers, PEERS, box_method)
     rows: list[Row] = []
     for dimension in (int(d) for d in given.dimensions.split(",")):
         for seed in range(given.campaigns):
             problem = safe_problem(seed, dimension)
-            for name in given.peers.split(","):
+            for name in methods:
                 if name != "voltloop" and seed >= given.peer_campaigns:
                     continue
                 found = campaign(name, problem, given.experiments, given.batch)

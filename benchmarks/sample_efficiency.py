@@ -1,13 +1,13 @@
 """Noisy tests of a finite list: how good the recommended row truly is, beside other optimisers on the same seeds.
 
     python benchmarks/sample_efficiency.py [--table FILE --target COLUMN] [--seeds 40] [--cells 48,96,192] [--noise 164]
-        [--batch 8] [--peers voltloop,random,sobol,ax,baybe,optuna-tpe,optuna-gp] [--out FILE]
+        [--batch 8] [--peers voltloop,random,sobol,optuna-tpe,optuna-gp,baybe,ax] [--out FILE]
 
 Without a table the list is Attia's 224 charging protocols with the simulator's cycle life. Every method of a seed tests the
 same first batch, and the k-th cell of all adds the same noise to its row's true life. Each method then recommends by what it
 has: Voltloop by its posterior mean, Ax by its model (its own choice, and its best mean over all rows), BayBE by its posterior
 mean, the others by the best observed mean. CPU seconds count the proposals alone: what Ax spends on
-attaching results is left out.
+attaching results is left out. Voltloop runs first; Ax, which takes an hour for 40 seeds, runs last.
 `--out` writes Voltloop's recommendations as `seed,n_cells,C1,C2,C3`.
 """
 
@@ -23,14 +23,15 @@ from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import benchmarks.peers  # noqa: F401, I001 - one thread, before numpy is imported
+from benchmarks.peers import installed  # noqa: I001 - one thread, before numpy is imported
 import numpy as np
 
 from benchmarks.landscape import Landscape, read_landscape
 from benchmarks.tables import keep, mean_and_error, show
+from orchestrator.domain.errors import VoltloopError
 from orchestrator.domain.spec_file import data_folder
 
-PEERS = ("voltloop", "random", "sobol", "ax", "baybe", "optuna-tpe", "optuna-gp")
+PEERS = ("voltloop", "random", "sobol", "optuna-tpe", "optuna-gp", "baybe", "ax")
 Row = dict[str, Any]
 
 
@@ -145,7 +146,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cells", default="48,96,192")
     parser.add_argument("--noise", type=float, default=164.0)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--peers", help="comma-separated; all that are installed when left out")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--name", default="sample_efficiency", help="of the CSV file in benchmarks/results")
     return parser.parse_args()
@@ -154,14 +155,17 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Race the methods and print them side by side."""
     given = arguments()
-    landscape = read_landscape(given.table or data_folder() / "attia_policies_sim.csv", given.target)
+    try:
+        landscape = read_landscape(given.table or data_folder() / "attia_policies_sim.csv", given.target)
+    except (KeyError, VoltloopError) as error:
+        print(f"error: {error.args[0]}", file=sys.stderr)
+        raise SystemExit(2) from None
     marks = sorted(int(cells) for cells in given.cells.split(","))
-    makers = {name: maker(name) for name in given.peers.split(",")}
-    for make in makers.values():
-        warm_up(make, landscape, given.noise, given.batch)
     results: list[Row] = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        for name, make in makers.items():
+    for name in installed(given.peers, PEERS, maker):
+        make = maker(name)
+        warm_up(make, landscape, given.noise, given.batch)
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             found = race(make(landscape, given.noise, seed), landscape, given.noise, given.batch, marks, seed)
             results += found
             last = {r["method"]: r["true_life"] for r in found if r["cells"] == marks[-1]}
