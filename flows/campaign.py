@@ -16,19 +16,20 @@ from dataclasses import dataclass, field, replace
 from flows.closing import close_campaign
 from flows.lab import Lab
 from flows.result import channel_hours, ended_with_outcome, reference_point_of
-from flows.trial import UNREACHABLE, Bench, collect, dispatch, reconcile_dispatch
+from flows.trial import UNREACHABLE, Bench, collect, dispatch, reconcile_dispatch, run_ref_of
 from orchestrator.campaign import Campaign
 from orchestrator.decision import infer_reference_point
 from orchestrator.domain.campaign_spec import CampaignSpec
-from orchestrator.domain.cycler import VirtualTimeCycler
-from orchestrator.domain.errors import NeedsPersonError
-from orchestrator.domain.trial import Trial, TrialStatus
+from orchestrator.domain.cycler import RunState, VirtualTimeCycler
+from orchestrator.domain.errors import CyclerUnreachableError, NeedsPersonError
+from orchestrator.domain.trial import DEVICE, Trial, TrialStatus
 from orchestrator.store import CampaignRecord, NewTrial
 
 _S = TrialStatus
 FAILURES_IN_A_ROW = 4
 MEASURED_FOR_REFERENCE = 4
 UNANSWERED_UNTIL_ASKED = 20
+NO_ANSWER = "no answer from"
 RESUMED = "resumed"
 
 
@@ -89,6 +90,9 @@ class _Tick:
 def advance_campaign(lab: Lab, name: str) -> TickReport:
     """Do whatever is due in a campaign now.
 
+    A campaign that waits for a person still takes in what ended and carries out stops; it starts nothing. If it waited for
+    cyclers that did not answer, it goes on by itself when they do.
+
     In virtual time, time first passes to the next end of a test.
 
     Args:
@@ -105,13 +109,15 @@ def advance_campaign(lab: Lab, name: str) -> TickReport:
         campaign = lab.store.campaign(name)
         if fence is None:
             return TickReport(name, campaign.status, skipped=True)
-        if campaign.status != "running":
+        if campaign.status not in ("running", "needs_attention"):
             return _report(lab, campaign, lab.store.trials(name), set())
         bench = Bench(lab, campaign, lab.cyclers_for(campaign.spec))
         tick = _Tick(bench, {trial.number: trial for trial in lab.store.trials(name)})
-        _let_time_pass(tick)
+        waits = campaign.status == "needs_attention"
+        if not waits:
+            _let_time_pass(tick)
         with _timed(lab, name):
-            for stage in (_reconcile, _collect, _watch, _fix_reference_point, _propose, _approve, _dispatch, _publish):
+            for stage in WHILE_WAITING if waits else STAGES:
                 stage(tick)
         return _report(lab, lab.store.campaign(name), list(tick.trials.values()), tick.changed)
 
@@ -141,13 +147,21 @@ def _timed(lab: Lab, name: str) -> Iterator[None]:
 
 
 def _let_time_pass(tick: _Tick) -> None:
-    """In virtual time, go to the next end of a test; not while somebody waits for one to be stopped."""
+    """In virtual time, go to the next end of a test; not while somebody waits for one to be stopped by a cycler that answers."""
     bench = tick.bench
-    if bench.lab.virtual_time and not any(trial.stop_requested for trial in tick.having(_S.RUNNING)):
+    if bench.lab.virtual_time and not any(trial.stop_requested for trial in tick.having(_S.RUNNING) if _answers(tick, trial)):
         ends = [c.next_end_h() for c in bench.cyclers.values() if isinstance(c, VirtualTimeCycler)]
         coming = [end for end in ends if end is not None]
         if coming:
             bench.lab.clock.wait_until(min(coming))
+
+
+def _answers(tick: _Tick, trial: Trial) -> bool:
+    """Whether a trial's cycler can be asked now."""
+    try:
+        return tick.bench.cycler_of(trial).status(run_ref_of(trial)).state is not RunState.UNKNOWN
+    except CyclerUnreachableError:
+        return False
 
 
 def _reconcile(tick: _Tick) -> None:
@@ -185,13 +199,24 @@ def _fix_reference_point(tick: _Tick) -> None:
 
 def _failing(tick: _Tick) -> str | None:
     """Why a person should look before more cells are spent: the last few trials since they last looked all failed."""
-    ended = sorted((t for t in tick.trials.values() if t.status.ended), key=lambda t: (t.ended_h or 0.0, t.number))
+    ended = _ends_one_by_one(tick, _looked_at(tick))
     last = ended[-FAILURES_IN_A_ROW:]
-    if len(ended) < _looked_at(tick) + FAILURES_IN_A_ROW:
+    if len(ended) < FAILURES_IN_A_ROW:
         return None
     if any(t.status not in (_S.FAILED, _S.ABORTED, _S.CANCELLED) or t.stop_requested for t in last):
         return None
     return f"the last {FAILURES_IN_A_ROW} trials all failed; the latest: {last[-1].stopped_because}"
+
+
+def _ends_one_by_one(tick: _Tick, first: int) -> list[Trial]:
+    """Ended trials in order, after so many; those that one fault of the device ended together are one end."""
+    ended: list[Trial] = []
+    in_order = sorted((t for t in tick.trials.values() if t.status.ended), key=lambda t: (t.ended_h or 0.0, t.number))
+    for trial in in_order[first:]:
+        last = ended[-1] if ended else None
+        if not (last and trial.cause == last.cause == DEVICE and trial.ended_h == last.ended_h):
+            ended.append(trial)
+    return ended
 
 
 def _looked_at(tick: _Tick) -> int:
@@ -228,8 +253,10 @@ def _places(tick: _Tick) -> int:
 
 
 def _spent(tick: _Tick) -> int:
-    """Trials that count against the budget: not the cancelled ones, nor results told from elsewhere."""
-    return sum(trial.status is not _S.CANCELLED and trial.origin != "told" for trial in tick.trials.values())
+    """Trials that count against the budget: none that was cancelled, told from elsewhere, or ended by a fault of the device."""
+    return sum(
+        trial.status is not _S.CANCELLED and trial.origin != "told" and trial.cause != DEVICE for trial in tick.trials.values()
+    )
 
 
 def _free_channels(tick: _Tick) -> list[tuple[str, str]]:
@@ -292,7 +319,19 @@ def _silent(tick: _Tick, running: list[Trial]) -> str | None:
     if {event.trial for event in said} != {trial.number for trial in running}:
         return None
     names = sorted({trial.cycler or "" for trial in running})
-    return f"no answer from {', '.join(names)}, asked {UNANSWERED_UNTIL_ASKED} times; at last: {said[-1].data.get('error')}"
+    return f"{NO_ANSWER} {', '.join(names)}, asked {UNANSWERED_UNTIL_ASKED} times; at last: {said[-1].data.get('error')}"
+
+
+def _hear_again(tick: _Tick) -> None:
+    """A campaign that waits for silent cyclers goes on when they answer."""
+    store, name = tick.bench.lab.store, tick.campaign.name
+    if not (tick.campaign.status_reason or "").startswith(NO_ANSWER):
+        return
+    if all(_answers(tick, trial) for trial in tick.having(_S.RUNNING)) and not tick.having(_S.DISPATCHING):
+        store.log(
+            RESUMED, campaign=name, data={"ended": _looked_at(tick), "by": "the cyclers answer"}, lab_time_h=tick.bench.now_h
+        )
+        store.set_campaign(name, status="running", reason=None, lab_time_h=tick.bench.now_h)
 
 
 def _others_hold(tick: _Tick) -> bool:
@@ -307,3 +346,7 @@ def _places_left(tick: _Tick) -> bool:
 
 def _move(tick: _Tick, trial: Trial, to: TrialStatus, reason: str | None) -> Trial:
     return tick.bench.lab.store.move(tick.campaign.name, trial.number, to, lab_time_h=tick.bench.now_h, reason=reason)
+
+
+STAGES = (_reconcile, _collect, _watch, _fix_reference_point, _propose, _approve, _dispatch, _publish)
+WHILE_WAITING = (_reconcile, _collect, _watch, _hear_again)

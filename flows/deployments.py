@@ -86,6 +86,8 @@ def advance_lab() -> dict[str, str]:
     """One tick for every campaign that runs in the served lab."""
     lab = str(lab_folder(None))
     with Lab.open(lab, create=False) as opened:
+        for waiting in [campaign.name for campaign in opened.store.campaigns() if campaign.status == "needs_attention"]:
+            advance_campaign(opened, waiting)  # it takes in what ended; a flow run for each would fill Prefect's database
         running = [campaign.name for campaign in opened.store.campaigns() if campaign.status == "running"]
     states = {}
     for name in running:

@@ -131,7 +131,7 @@ def _unanswered(bench: Bench, trial: Trial, cycler: Cycler, error: CyclerUnreach
 def collect(bench: Bench, trial: Trial) -> Trial:
     """Look at a running trial: carry out a requested stop, and take in the result if it has ended."""
     store, name = bench.lab.store, bench.campaign.name
-    cycler, ref = bench.cycler_of(trial), _from_text(trial)
+    cycler, ref = bench.cycler_of(trial), run_ref_of(trial)
     try:
         status = cycler.status(ref)
         if status.state is RunState.RUNNING and trial.stop_requested:
@@ -174,6 +174,7 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
         recording=_archived(bench, trial, recording),
         summaries=summaries,
         limits_violated=_violates(bench, cycler, ref),
+        cause=status.cause,
     )
 
 
@@ -200,16 +201,16 @@ def _recording(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: 
 
 def _all_rows(cycler: Cycler, ref: RunRef) -> list[dict[str, NDArray[Any]]]:
     """Every row of a run, once: an answer that leaves the cursor where it was has been given before."""
-    parts, cursor, repeated = [], None, 0
+    parts: list[dict[str, NDArray[Any]]] = []
+    cursor, repeated = None, 0
     while repeated < REPEATED_ANSWERS:
         columns, following = cycler.read(ref, cursor)
-        if not columns:
+        moved = following != cursor
+        if not columns and not moved:
             break
-        if following == cursor:
-            repeated += 1
-            continue
-        parts.append(columns)
-        cursor, repeated = following, 0
+        if columns and (moved or not parts):
+            parts.append(columns)
+        cursor, repeated = following, 0 if moved else repeated + 1
     return parts
 
 
@@ -258,7 +259,8 @@ def _to_text(ref: RunRef) -> str:
     return json.dumps(asdict(ref), sort_keys=True)
 
 
-def _from_text(trial: Trial) -> RunRef:
+def run_ref_of(trial: Trial) -> RunRef:
+    """The cycler's own reference of a trial's run."""
     return _run_ref(trial.run_ref or "{}")
 
 

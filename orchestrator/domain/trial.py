@@ -75,6 +75,7 @@ class Trial:
         stop_requested: why a person, a budget or an interlock wants it stopped.
         stopped_because: why it did not run to its planned end.
         started_h, ended_h: lab time, hours since the lab's epoch.
+        cause: what kind of thing ended it early, where the cycler could tell (see `RunStatus.cause`).
     """
 
     number: int
@@ -93,11 +94,15 @@ class Trial:
     stopped_because: str | None = None
     started_h: float | None = None
     ended_h: float | None = None
+    cause: str | None = None
 
     @property
     def measured(self) -> dict[str, Estimate]:
         """The measured estimates alone."""
         return {name: e for name, e in self.outcome.items() if e.source == "measured"}
+
+
+DEVICE, SOLVER = "device", "solver"
 
 
 def trial_key(campaign: str, number: int, attempt: int) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate, Trial, TrialStatus
+from orchestrator.domain.trial import DEVICE, SOLVER
 from orchestrator.learning.seeding import derive_seed
 
+UNSOLVED_UNTIL_BARRED = 2
 _FRUITLESS = (TrialStatus.FAILED, TrialStatus.ABORTED, TrialStatus.CANCELLED)
 
 
@@ -23,6 +26,7 @@ class Point:
         pending: whether the test has not ended.
         failed: whether it ended without a result that it should have had.
         number: the trial's number; None for a pending candidate that is no trial yet.
+        cause: what kind of thing ended it, where the cycler could tell.
     """
 
     candidate: Candidate
@@ -30,6 +34,7 @@ class Point:
     pending: bool = False
     failed: bool = False
     number: int | None = None
+    cause: str | None = None
 
     def awaits(self, metrics: Iterable[str]) -> bool:
         """Whether the test runs and some of the metrics have no estimate yet."""
@@ -73,9 +78,14 @@ class History:
 
     @cached_property
     def failed(self) -> frozenset[Candidate]:
-        """Candidates that failed and never gave a result: they are not proposed again."""
+        """Candidates that failed and never gave a result: they are not proposed again.
+
+        A fault of the device says nothing of the candidate, a solver's failure only when it comes again.
+        """
         fruitful = {p.candidate for p in self.points if not p.failed and p.outcome}
-        return frozenset(p.candidate for p in self.points if p.failed) - fruitful
+        unsolved = Counter(p.candidate for p in self.points if p.failed and p.cause == SOLVER)
+        barred = {p.candidate for p in self.points if p.failed and p.cause not in (DEVICE, SOLVER)}
+        return frozenset(barred | {c for c, times in unsolved.items() if times >= UNSOLVED_UNTIL_BARRED}) - fruitful
 
     @property
     def complete(self) -> bool:
@@ -181,4 +191,4 @@ def _placed(candidate: Candidate, spec: CampaignSpec) -> bool:
 
 
 def _point(trial: Trial) -> Point:
-    return Point(trial.candidate, trial.outcome, not trial.status.ended, trial.status in _FRUITLESS, trial.number)
+    return Point(trial.candidate, trial.outcome, not trial.status.ended, trial.status in _FRUITLESS, trial.number, trial.cause)

@@ -141,12 +141,13 @@ class DispatchLedger(Ledger):
         recording: RecordingFile | None = None,
         summaries: Sequence[Mapping[str, Any]] = (),
         limits_violated: bool = False,
+        cause: str | None = None,
     ) -> Trial:
         """Take in a result: outcome, state, recording, summaries and the channel's release, all or nothing.
 
         `status` is the state it ended in, `ended_h` the lab time of that; `summaries` holds one mapping per recorded
-        cycle; `limits_violated` says that its true value passed a safe limit. A result delivered again changes nothing:
-        the trial is returned as stored.
+        cycle; `limits_violated` says that its true value passed a safe limit, `cause` what kind of thing ended it early.
+        A result delivered again changes nothing: the trial is returned as stored.
 
         Raises:
             StaleFenceError: if another attempt has begun since.
@@ -164,7 +165,7 @@ class DispatchLedger(Ledger):
             _add_summaries(session, row, summaries)
             _close_attempt(session, row, "ended", stopped_because, ended_h)
             row.status, row.ended_h, row.stopped_because = status.value, float(ended_h), stopped_because
-            row.limits_violated = bool(limits_violated)
+            row.limits_violated, row.cause = bool(limits_violated), cause
             session.add(row)
             _free_channel(session, row)
             said = {"key": row.key, "stopped_because": stopped_because, "outcome": plain_outcome(outcome)}

@@ -125,6 +125,7 @@ def _plain(row: TrialRow, outcome: dict[str, Estimate], asked: str | None, asked
         stopped_because=row.stopped_because,
         started_h=row.started_h,
         ended_h=row.ended_h,
+        cause=row.cause,
     )
 
 

@@ -131,6 +131,7 @@ class TrialRow(Row, table=True):
     started_h: float | None = Field(default=None, sa_type=Double)
     ended_h: float | None = Field(default=None, sa_type=Double)
     limits_violated: bool = False
+    cause: str | None = None
 
 
 class AttemptRow(Row, table=True):

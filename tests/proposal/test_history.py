@@ -32,3 +32,13 @@ def test_the_basis_of_a_decision_stays_short():
     """Runs of trial numbers are drawn together: a dossier of ten thousand trials is a line."""
     basis = read_history(SPEC, trials(300, (90, 250))).basis()
     assert basis == {"observed": {"f": "1-89, 91-249, 251-300"}, "pending": "90, 250", "failed": ""}
+
+
+@pytest.mark.parametrize(
+    ("causes", "barred"), [(["device"] * 5, 0), (["solver"], 0), (["solver"] * 2, 1), ([None], 1), (["infeasible"], 1)]
+)
+def test_what_was_not_the_candidates_fault_does_not_bar_it(causes, barred):
+    """A power cut never, a solver's failure when it comes again; anything else at once."""
+    same = Candidate({"x": 0.5})
+    failed = [Trial(n, same, TrialStatus.FAILED, cause=cause) for n, cause in enumerate(causes, 1)]
+    assert len(read_history(SPEC, failed).failed) == barred

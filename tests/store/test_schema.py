@@ -10,12 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection
 
-from orchestrator.domain import CampaignSpec
+from orchestrator.domain import CampaignSpec, Candidate
 from orchestrator.domain.errors import StoreError
-from orchestrator.store import TrialStore, schema
+from orchestrator.store import NewTrial, TrialStore, schema
 from orchestrator.store.tables import Row
 
 
@@ -116,6 +116,30 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(schema, "upgrade", whole)
     with TrialStore.open(path) as store:
         assert store.campaigns() == []
+
+
+def test_an_older_lab_is_brought_up_to_date_with_its_trials(url_of_nothing: str, spec: CampaignSpec) -> None:
+    """Data written under the first revision is there after the migration, on each engine; what was not known is None."""
+    with TrialStore.open(url_of_nothing) as store:
+        store.register_campaign(spec, lab_time_h=0.0)
+        store.add_trials("fast", [NewTrial(Candidate({"c1": 2.0}), "sobol")], lab_time_h=0.0)
+        before = store.trials("fast")
+        with store.database.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE trials DROP COLUMN cause"))
+            connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0001'"))
+    with TrialStore.open(url_of_nothing) as store:
+        assert store.trials("fast") == before
+        assert store.trials("fast")[0].cause is None
+        with store.database.read() as session:
+            assert schema.stored_revision(session.connection()) == schema.HEAD
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url_of_nothing(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where no lab has been yet, on each engine."""
+    if request.param == "sqlite":
+        return str(tmp_path / "voltloop.db")
+    return str(request.getfixturevalue("cluster").new_database())
 
 
 def open_fresh(url: str, start, done) -> None:
