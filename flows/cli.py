@@ -63,23 +63,26 @@ def init(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The file to write (default: NAME.toml).", show_default=False)
     ] = None,
+    lab: LabOption = None,
 ) -> None:
     """Write a spec to start from."""
     from flows.examples import write_template
 
     for path in write_template(name, template, out or Path(f"{name}.toml")):
         print_out(f"wrote {path}")
+    _note_if_taken(lab, name)
     print_out(f"next: voltloop check {out or f'{name}.toml'}")
 
 
 @app.command()
-def check(spec: Annotated[Path, typer.Argument(metavar="SPEC.toml")]) -> None:
+def check(spec: Annotated[Path, typer.Argument(metavar="SPEC.toml")], lab: LabOption = None) -> None:
     """Every fault of a spec at once, with its line and how to mend it."""
     from flows.spec_check import advice, check_file
 
     read = check_file(spec)
     for line in advice(read):
         print_out(f"note: {line}")
+    _note_if_taken(lab, read.name)
     print_out(f"{spec}: no fault found; the campaign '{read.name}' can run.")
 
 
@@ -330,6 +333,17 @@ def _show(lab: Lab, result: CampaignResult, as_json: bool, **further: Any) -> No
 def _exit_for(status: str) -> None:
     if status == "needs_attention":
         raise typer.Exit(4)
+
+
+def _note_if_taken(folder: Path | None, name: str) -> None:
+    """Say so if a lab that was named has a campaign of that name already: names are unique in a lab."""
+    if folder is None:
+        return
+    with _open(folder, create=False) as opened:
+        if any(campaign.name == name for campaign in opened.store.campaigns()):
+            print_out(
+                f"note: the lab '{folder}' has a campaign '{name}'; `voltloop resume {name} --lab {folder}` goes on with it."
+            )
 
 
 def _latest(lab: Lab) -> str:

@@ -79,6 +79,7 @@ def test_a_name_that_is_taken_points_to_resume(voltloop, spec_file):
     voltloop("run", spec_file, "--lab", "l")
     code, _, err = voltloop("run", spec_file, "--lab", "l")
     assert (code, "voltloop resume small" in err) == (2, True)
+    assert "voltloop resume small --lab l" in voltloop("check", spec_file, "--lab", "l")[1]
     code, out, _ = voltloop("resume", "small", "--lab", "l", "--json")
     assert (code, json.loads(out.splitlines()[-1])["status"]) == (0, "completed")
 
