@@ -95,12 +95,16 @@ class LabTime:
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of a run at one moment: its status, and the rows after the cursor of the look before."""
+    """What was seen of a run at one moment: its status, and the rows after the cursor of the look before.
+
+    `elapsed_h` is the lab time since just before its start, where it is known.
+    """
 
     status: RunStatus
     after: str | None
     rows: Rows
     cursor: str | None
+    elapsed_h: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,7 @@ class Bench:
         let_pass: lets hours of lab time pass.
         step_h: the first look at a running test comes after this; later ones ever further apart.
         keys: what this check's keys begin with.
+        now_h: lab time, if it is known here.
     """
 
     make: Callable[[], Cycler]
@@ -140,6 +145,7 @@ class Bench:
     step_h: float
     longest_h: float
     keys: str
+    now_h: Callable[[], float] | None = None
     cycler: Cycler = field(init=False)
     _asked: int = 0
     _started: list[RunRef] = field(default_factory=list)
@@ -227,6 +233,7 @@ class Bench:
     @cached_property
     def watched(self) -> WatchedRun:
         """A run of the first channel, watched to its end; the same for every rule that looks at one."""
+        began_h = self.now_h() if self.now_h else 0.0
         request, ref = self.start()
         looks: list[Look] = []
         passed_h, step_h, cursor = 0.0, self.step_h, None
@@ -238,7 +245,7 @@ class Bench:
                 passed_h, step_h = passed_h + step_h, step_h * STEP_GROWTH
             status = self.cycler.status(ref)
             rows, following = self.cycler.read(ref, cursor)
-            looks.append(Look(status, cursor, rows, following))
+            looks.append(Look(status, cursor, rows, following, self.now_h() - began_h if self.now_h else None))
             cursor = following
         return WatchedRun(request, ref, tuple(looks))
 

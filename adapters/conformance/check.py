@@ -85,7 +85,8 @@ def check_cycler(
             return cycler
 
         prefix = keys or f"conformance-{secrets.token_hex(4)}"
-        bench = Bench(make, make_request, advance or time.let_pass, step_h, longest_h, prefix)
+        now_h = (lambda: time.now_h) if advance is None else None
+        bench = Bench(make, make_request, advance or time.let_pass, step_h, longest_h, prefix, now_h)
         try:
             tried = {rule.__name__: _try(rule, bench) for rule in _TRIALS}
             name = bench.cycler.capabilities.name

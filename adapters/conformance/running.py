@@ -8,18 +8,20 @@ from adapters.conformance.bench import (
     Bench,
     BrokenRuleError,
     NotTriedError,
+    Rows,
     expect,
     expect_same_rows,
     expect_state,
     length,
     tail,
 )
-from orchestrator.domain.cycler import RunRef, RunState
+from orchestrator.domain.cycler import RunRef, RunState, RunStatus
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.protocol import ConstantCurrent
 from orchestrator.domain.recording import BDF_COLUMNS, Recording, column_faults
 
 REST_SHARE = 0.02  # of the largest current: below it neither charge nor discharge
+CLOCKS_APART_S = 1.0  # what the clocks of device and lab, or the rounding of either, may differ by over a run
 
 
 def run_ends(bench: Bench) -> None:
@@ -127,6 +129,34 @@ def time_runs_forward(bench: Bench) -> None:
     expect(not len(back), f"at row {back[:1]} it runs back, {len(back)} times in all.")
 
 
+def rows_are_of_the_past(bench: Bench) -> None:
+    """No row is later than the moment at which it was read, nor than the run's end."""
+    rows = bench.recorded()
+    for look in bench.watched.looks:
+        if look.elapsed_h is not None:
+            _expect_until(look.rows, look.elapsed_h, f"read {look.elapsed_h:.4g} h after the start")
+    _expect_until(rows, _lasted_h(bench.watched.end), "of a run that had ended")
+
+
+def rows_end_with_the_stop(bench: Bench) -> None:
+    """No row of a stopped run is later than its end."""
+    bench.recorded()
+    _, ref = bench.start()
+    bench.let_pass(0.5 * _lasted_h(bench.watched.end))
+    bench.cycler.stop(ref, "half is enough")
+    _expect_until(bench.read_on(ref), _lasted_h(bench.until_ended(ref)), "of a run that was stopped")
+
+
+def _lasted_h(end: RunStatus) -> float:
+    expect(None not in (end.started_h, end.ended_h), f"it started at {end.started_h} h and ended at {end.ended_h} h.")
+    return (end.ended_h or 0.0) - (end.started_h or 0.0)
+
+
+def _expect_until(rows: Rows, until_h: float, which: str) -> None:
+    last_s = float(rows["test_time_second"][-1]) if rows else 0.0
+    expect(last_s <= until_h * 3600 + CLOCKS_APART_S, f"a row {which} is of {last_s / 3600:.4g} h; {until_h:.4g} h had passed.")
+
+
 def charging_is_positive(bench: Bench) -> None:
     """Current is positive when charging: the first current flows as the protocol says, and charging shows the higher voltage."""
     rows = bench.recorded()
@@ -191,10 +221,12 @@ RULES = (
     reading_resumes,
     rows_are_a_recording,
     time_runs_forward,
+    rows_are_of_the_past,
     charging_is_positive,
     end_is_final,
     end_frees_the_channel,
     stop_repeats,
+    rows_end_with_the_stop,
     emergency_stop_of_one,
     emergency_stop_of_all,
 )

@@ -70,7 +70,7 @@ class RunFiles:
             plain = self._fields(index)
             if plain is None:
                 return
-            end_s = plain["start_s"] + plain["duration_s"]
+            end_s = plain["start_s"] + plain["duration_s"] + (plain.get("reference_s") or 0.0)
             yield CheckUpNote(index, plain["age"]["cycle"], plain["start_s"], end_s)
 
     def checkup(self, index: int) -> CheckUp:

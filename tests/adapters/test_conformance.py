@@ -283,6 +283,39 @@ class TimeRunsBack(DeviceCycler):
         return {n: c % 1000 if n == "test_time_second" else c for n, c in rows.items()}, after
 
 
+class RowsOfTheFuture(DeviceCycler):
+    """Hands out what has not been measured yet."""
+
+    def read(self, ref, cursor=None):
+        """As if the run were over."""
+        ahead = DeviceCycler(self.device)
+        ahead.clock = SimpleNamespace(now_h=lambda: np.inf)
+        return ahead.read(ref, cursor)
+
+
+class RowsAfterTheEnd(DeviceCycler):
+    """Goes on recording when the run has ended."""
+
+    def read(self, ref, cursor=None):
+        """An hour longer."""
+        longer = DeviceCycler(self.device)
+        longer.duration_h = self.duration_h + 1.0
+        return longer.read(ref, cursor)
+
+
+class RowsAfterTheStop(DeviceCycler):
+    """Hands out what it would have measured, had nobody stopped it."""
+
+    def read(self, ref, cursor=None):
+        """Half an hour of it."""
+        run = self.device.runs.get(ref.key, {"stop": None})
+        kept, run["stop"] = run["stop"], run["stop"] and (run["stop"][0] + 0.5, "")
+        try:
+            return super().read(ref, cursor)
+        finally:
+            run["stop"] = kept
+
+
 class DischargeIsPositive(DeviceCycler):
     """The other sign."""
 
@@ -377,6 +410,9 @@ PLANTED = {
     SpendsItsCursors: "reading_resumes",
     VendorNames: "rows_are_a_recording",
     TimeRunsBack: "time_runs_forward",
+    RowsOfTheFuture: "rows_are_of_the_past",
+    RowsAfterTheEnd: "rows_are_of_the_past",
+    RowsAfterTheStop: "rows_end_with_the_stop",
     DischargeIsPositive: "charging_is_positive",
     StopsWhatHasEnded: "end_is_final",
     DropsOldRows: "end_frees_the_channel",

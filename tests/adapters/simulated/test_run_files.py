@@ -35,6 +35,15 @@ def test_a_check_up_comes_back_as_it_was(files, checkup, broken):
     assert all(np.array_equal(found.samples[name], checkup.samples[name]) for name in checkup.samples)
 
 
+def test_a_note_ends_when_its_check_up_protocol_does(files, checkup):
+    """Not with the cycle before it: what was measured in those hours is not known earlier."""
+    for index, reference_s in enumerate((None, 36_000.0)):
+        done = replace(checkup, index=index, reference_s=reference_s)
+        files.write_checkup(done)
+        (note,) = files.notes(index)
+        assert note.end_s == done.end_s
+
+
 def test_an_end_comes_back_as_it_was(files, tmp_path):
     """With its cause."""
     end = LifeEnd(RunState.FAILED, "cycle 3: no", 12.5, 2, cause=Cause.INFEASIBLE)
