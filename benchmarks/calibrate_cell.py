@@ -2,8 +2,9 @@
 
     python benchmarks/calibrate_cell.py [--evaluations 600] [--start shipped|rough]
 
-Tuned on every other training protocol of Severson 2019 (21 of 41) with seeds 0 to 5. Set aside: the other 20 training
-protocols, all of test1, and every seed from 100 on, which benchmarks/simulated_cell.py looks at. The fit makes the figures of
+Tuned on every other training cell of Severson 2019 (21 of 41) with seeds 0 to 5. Set aside: the other 62 cells of training
+and test1, 47 of them under protocols that no tuning cell had, and every seed from 100 on; benchmarks/simulated_cell.py looks
+at them. The fit makes the figures of
 simulated cells meet those of the 21 real ones, each in units of a tolerance; the temperature law, the power of the charge
 rate and the spreads between cells are not fitted (see `AgeingLaw`). Ten minutes; the check-ups' grids stay in the temporary
 folder.

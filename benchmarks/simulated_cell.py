@@ -132,12 +132,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[100])
     parser.add_argument("--splits", nargs="+", default=["train", "test1"], choices=["train", "test1"])
-    parser.add_argument("--held-out", action="store_true", help="leave out the protocols that the law was tuned on")
+    parser.add_argument("--held-out", action="store_true", help="leave out every cell whose protocol the law was tuned on")
     parser.add_argument("--every", type=int, default=1, help="take every n-th protocol only")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    tuned_on = set(tuning_cells()) if options.held_out else set()
-    chosen = [cell for split in options.splits for cell in cells(split) if cell not in tuned_on][:: options.every]
+    tuned_on = {cell.policy for cell in tuning_cells()} if options.held_out else set()
+    chosen = [cell for split in options.splits for cell in cells(split) if cell.policy not in tuned_on][:: options.every]
     reference = real_records(cells("train"))
     columns = {f"real {split}": figures(real_records(cells(split)), reference) for split in ("train", "test1")}
     for seed in options.seeds:
