@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,14 +98,10 @@ def simulate_cycle(cell: CyclingCell, plan: list[CellStep], under: Circumstances
 
 
 def simulate_checkup(cell: CyclingCell, plan: list[CellStep], under: Circumstances, *, spectra: bool = True) -> SimulatedCycle:
-    """Run one check-up; without `spectra` their steps are left out."""
+    """Run one check-up; without `spectra` their steps are left out. A spectrum that cannot be solved is not recorded."""
     plan = plan if spectra else [step for step in plan if step.frequency_Hz is None]
     traces, broken = _run(cell, plan, under)
-    try:
-        traces = _with_spectra(cell, traces, under)
-    except CellFailureError as failure:
-        broken = broken or BreakOff(f"the check-up's impedance spectrum: {failure.why}", failure.kind)
-    return _cycle(traces, broken, under)
+    return _cycle(_with_spectra(cell, traces, under), broken, under)
 
 
 def followed_by(cycle: SimulatedCycle, checkup: SimulatedCycle) -> dict[str, Array]:
@@ -133,10 +130,11 @@ def _with_spectra(cell: CyclingCell, traces: list[StepTrace], under: Circumstanc
         columns = {name: np.full(n, np.nan) for name in SPECTRUM}
         if step.frequency_Hz is not None and trace.ending is Ending.DURATION:
             out_Ah = float(trace.columns["discharged_Ah"][0]) + leaked_Ah
-            found = cell.impedance(step.frequency_Hz, under.state, under.rest_V, under.ambient_K, out_Ah)
-            trace = _at_times(trace, trace.began_s + step.sample_times_s)
-            values = (step.frequency_Hz, found.real, found.imag)
-            columns = {name: np.concatenate([[np.nan], column]) for name, column in zip(SPECTRUM, values, strict=True)}
+            with contextlib.suppress(CellFailureError):  # a rest is left
+                found = cell.impedance(step.frequency_Hz, under.state, under.rest_V, under.ambient_K, out_Ah)
+                trace = _at_times(trace, trace.began_s + step.sample_times_s)
+                values = (step.frequency_Hz, found.real, found.imag)
+                columns = {name: np.concatenate([[np.nan], column]) for name, column in zip(SPECTRUM, values, strict=True)}
         if n:
             leaked_Ah += under.state.leak_S * float(np.trapezoid(trace.columns["voltage_V"], trace.time_s)) / 3600
             trace = replace(trace, columns={**trace.columns, **columns})

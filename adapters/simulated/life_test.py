@@ -130,13 +130,19 @@ class LifeTest:
         return LifeEnd(RunState.FAILED, cut[1], cut[0], cycle + int(share * (coming.cycle - cycle)), cause=DEVICE)
 
     def end_after(self, checkup: CheckUp) -> LifeEnd | None:
-        """Whether the test ended with a check-up, and why."""
+        """Whether the test ended with a check-up, and why; one whose cycle is whole may end it although its protocol broke off."""
+        broken, whole = checkup.broken, checkup.broken is None or checkup.reference_s is not None
+        finish = self._finish(checkup) if whole else None
+        if broken is None:
+            return finish
+        if finish is not None:
+            return replace(finish, reason=f"{finish.reason}; the check-up after it broke off: {broken.reason}")
+        state, cycles = RunState.STOPPED if broken.safety else RunState.FAILED, checkup.cycle if whole else checkup.cycle - 1
+        return LifeEnd(state, f"cycle {checkup.cycle}: {broken.reason}", checkup.end_s, cycles, broken.safety, broken.kind)
+
+    def _finish(self, checkup: CheckUp) -> LifeEnd | None:
+        """The end of a test whose last cycle this one is, if it is."""
         request, cycle = self._request, checkup.cycle
-        if checkup.broken is not None:
-            state = RunState.STOPPED if checkup.broken.safety else RunState.FAILED
-            reason = f"cycle {cycle}: {checkup.broken.reason}"
-            cycles = cycle - 1 if checkup.reference_s is None else cycle
-            return LifeEnd(state, reason, checkup.end_s, cycles, checkup.broken.safety, checkup.broken.kind)
         if self._below(checkup):
             reason = f"the capacity of cycle {cycle} ({checkup.capacity_Ah:.4g} Ah) is below {request.end_of_life_Ah:.4g} Ah"
             return LifeEnd(RunState.FINISHED, reason, checkup.end_s, cycle)

@@ -8,8 +8,8 @@ import pytest
 from adapters.simulated.cell_model import pybamm_cell
 from adapters.simulated.cell_parameters import CellState
 from adapters.simulated.cell_presets import LFP_A123, NMC_LGM50, preset_for
-from adapters.simulated.cell_steps import Cause
-from adapters.simulated.checkup_cycle import Circumstances, simulate_checkup
+from adapters.simulated.cell_steps import Cause, CellFailureError
+from adapters.simulated.checkup_cycle import BreakOff, Circumstances, simulate_checkup
 from adapters.simulated.experiment import plan_checkup
 from adapters.simulated.life_test import LifeTest
 from orchestrator.domain import Candidate, ConstantCurrent, Impedance, Protocol, Rest, RunState, SafetyLimits
@@ -156,6 +156,43 @@ def test_a_check_up_that_breaks_off_ends_the_test_after_its_cycle(life):
     assert (end.state, end.cause, end.cycles) == (RunState.STOPPED, Cause.SAFETY, 1)
     assert "of the check-up" in end.reason
     assert len(checkups) == 1
+
+
+def test_a_check_up_that_breaks_off_after_the_last_cycle_takes_no_result_away(life):
+    """The ageing cycles are whole and done: the test has finished, and its reason names the check-up's step."""
+    hot = Protocol(reference("lfp_a123").steps, replace(reference("lfp_a123").limits, max_temperature_degC=30.2))
+    checkups, end = life(checkup=hot, max_cycles=1)
+    assert checkups[-1].broken is not None
+    assert (end.state, end.safety, end.cause, end.cycles) == (RunState.FINISHED, False, None, 1)
+    assert "all 1 cycles" in end.reason
+    assert "the check-up after it broke off: safety limit" in end.reason
+
+
+def test_a_check_up_that_breaks_off_below_the_end_of_life_takes_no_life_away(bench_cell, request_for):
+    """The capacity was measured by the cycle; only a cycle that broke off itself leaves it open."""
+    test = LifeTest(request_for("a", checkup=Protocol((Rest(60.0),))), 0, bench_cell)
+    *_, last, end = test.run()
+    broken = replace(last, broken=BreakOff("step 1 of the check-up (rest): no", Cause.SOLVER))
+    assert test.end_after(broken) == replace(end, reason=f"{end.reason}; the check-up after it broke off: {broken.broken.reason}")
+    assert test.end_after(replace(broken, reference_s=None)).state is RunState.FAILED
+
+
+def test_a_spectrum_that_cannot_be_solved_is_left_out(life, bench_cell, monkeypatch):
+    """The solver's trouble is no trouble of the cell: the test goes on, with a rest where the spectrum would have been."""
+    measure = bench_cell.impedance
+
+    def fails_once(*asked):
+        found = measure(*asked)
+        if bench_cell.spectra_measured == 2:
+            raise CellFailureError("the spectrum's equations could not be solved")
+        return found
+
+    monkeypatch.setattr(bench_cell, "impedance", fails_once)
+    checkups, end = life()
+    assert end.state is RunState.FINISHED
+    measured = [bool(np.isfinite(c.samples["frequency_Hz"]).any()) for c in checkups]
+    assert measured == [index != 1 for index in range(len(checkups))]
+    assert all(CHECKUP_STEP_ID + 10 in c.samples["step"] for c in checkups)
 
 
 def test_an_infeasible_check_up_says_so():
