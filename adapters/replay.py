@@ -76,12 +76,12 @@ class ReplayCycler:
         self._targets = {target: target} if isinstance(target, str) else dict(target)
         self._noise_sd = {m: _noise_of(noise_sd, m) for m in self._targets}
         self._duration_h, self._seed = duration_h, seed
-        columns = [*self._targets.values(), *([duration_h] if isinstance(duration_h, str) else [])]
-        self._rows = _checked(rows, columns)
+        self._rows = _checked(rows, [*self._targets.values()], "target")
+        _check_durations(self._rows, duration_h)
         self._ids = {str(row.get("id") or f"row{i}"): i for i, row in enumerate(self._rows)}
         names = tuple(str(i + 1) for i in range(channels)) if isinstance(channels, int) else tuple(channels)
-        if not names:
-            raise SpecError(Fault("channels", "must be at least 1 (got 0)."))
+        if not names or len(set(names)) < len(names):
+            raise SpecError(Fault("channels", f"must be at least one, with names that differ (got {channels!r})."))
         self.capabilities = Capabilities(
             name=name, channels=names, limits=_ALL_LIMITS, metrics=frozenset(self._targets), synthetic=synthetic
         )
@@ -253,16 +253,32 @@ class ReplayCycler:
         return RunRef(self.capabilities.name, run.key, run.channel, run.key)
 
 
-def _checked(rows: tuple[Row, ...], columns: list[str]) -> tuple[Row, ...]:
+def _checked(rows: tuple[Row, ...], columns: list[str], what: str) -> tuple[Row, ...]:
+    """The rows, if each has a finite number in each of the columns."""
     if not rows:
         raise SpecError(Fault("table", "holds no rows."))
     for column in columns:
         if column not in rows[0]:
-            raise SpecError(Fault("target", f"'{column}' is not a column of the table.", f"Columns: {', '.join(rows[0])}."))
-        empty = next((i for i, row in enumerate(rows) if not isinstance(row.get(column), (int, float))), None)
-        if empty is not None:
-            raise SpecError(Fault(f"table row {empty}", f"has no number in the column '{column}'."))
+            raise SpecError(Fault(what, f"'{column}' is not a column of the table.", f"Columns: {', '.join(rows[0])}."))
+        for i, row in enumerate(rows):
+            cell = row.get(column)
+            if not isinstance(cell, (int, float)):
+                raise SpecError(Fault(f"table row {i}", f"has no number in the column '{column}'."))
+            if not math.isfinite(cell):
+                raise SpecError(Fault(f"table row {i}", f"must have a finite number in the column '{column}' (got {cell})."))
     return rows
+
+
+def _check_durations(rows: tuple[Row, ...], duration_h: float | str) -> None:
+    if not isinstance(duration_h, str):
+        if not (math.isfinite(duration_h) and duration_h > 0):
+            raise SpecError(Fault("duration_h", f"must be a finite number of hours above 0 (got {duration_h})."))
+        return
+    durations = [_number(row[duration_h]) for row in _checked(rows, [duration_h], "duration_h")]
+    short = next((i for i, hours in enumerate(durations) if hours <= 0), None)
+    if short is not None:
+        got = f"(got {durations[short]:g})"
+        raise SpecError(Fault(f"table row {short}", f"must have a duration above 0 h in the column '{duration_h}' {got}."))
 
 
 def _noise_of(noise_sd: float | Mapping[str, float], metric: str) -> float:

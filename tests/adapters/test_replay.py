@@ -1,5 +1,6 @@
 """The replay cycler keeps a cycler's promises: idempotent, searchable, durable, in virtual time."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -117,6 +118,11 @@ def test_noise_depends_on_key_and_seed_alone(tmp_path):
     assert len({result(tmp_path / "c", 1, "k2"), result(tmp_path / "d", 2, "k"), result(tmp_path / "e", 1, "k")}) == 3
 
 
+def _with(**cells):
+    """The table with a column that is one everywhere but in row 2."""
+    return [{**row, **{name: cell if i == 2 else 1.0 for name, cell in cells.items()}} for i, row in enumerate(ROWS)]
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -124,8 +130,12 @@ def test_noise_depends_on_key_and_seed_alone(tmp_path):
         ({"table": "/no/such.csv"}, "there is no file"),
         ({"target": "glory"}, "'glory' is not a column"),
         ({"noise_sd": -1.0}, "noise_sd: must be a finite number >= 0"),
-        ({"channels": 0}, "channels: must be at least 1"),
-        ({"duration_h": "days"}, "'days' is not a column"),
+        ({"channels": 0}, "channels: must be at least one"),
+        ({"duration_h": "days"}, "duration_h: 'days' is not a column"),
+        ({"channels": ["1", "2", "1"]}, "channels: must be at least one, with names that differ"),
+        *[({"duration_h": h}, "duration_h: must be a finite number of hours above 0") for h in (-5.0, 0.0, math.inf, math.nan)],
+        *[({"duration_h": "days", "table": _with(days=d)}, "table row 2.*'days'") for d in (-5.0, 0.0, math.inf, math.nan)],
+        *[({"table": _with(life=life)}, "table row 2.*'life'") for life in (math.inf, math.nan, None, "long")],
     ],
 )
 def test_wrong_settings_are_named(changes, named):
