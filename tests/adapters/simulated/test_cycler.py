@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,6 +168,10 @@ def test_a_busy_channel_refuses_and_a_freed_one_accepts(cycler, clock, request_f
     [
         ({"channel": "9"}, "there is no channel 9; it has 1, 2, 3, 4"),
         ({"cell": cell_design("generic")}, "no model of the cell 'generic'; these cells can be simulated: lfp_a123, nmc_lgm50"),
+        (
+            {"cell": replace(cell_design("lfp_a123"), name="lfp_a123_mini", nominal_capacity_Ah=0.55, min_voltage_V=2.5)},
+            "'lfp_a123_mini' has nominal_capacity_Ah = 0.55 Ah instead of 1.1 Ah, min_voltage_V = 2.5 V instead of 2 V",
+        ),
         ({"ambient_temperature_degC": 80.0}, "80 degC is outside"),
         ({"rates_C": (11.0,)}, "asks for 12.1 A"),
     ],
