@@ -59,14 +59,14 @@ SIZES: Mapping[FaultKind, tuple[str, str, float]] = {
     FaultKind.ACKNOWLEDGEMENT_LATE: ("delay of the answer", "h", 0.1),
     FaultKind.CLOCK_JUMP: ("step of the cycler's clock", "h", -1.0),
 }
-# What sizes there can be: the least, whether the least itself counts, and the bound above, which does not.
-_RANGES: Mapping[FaultKind, tuple[float, bool, float]] = {
-    FaultKind.INTERNAL_SHORT: (0.0, False, math.inf),
-    FaultKind.CAPACITY_LOSS: (0.0, True, 1.0),
-    FaultKind.PLATING_KNEE: (0.0, True, math.inf),
-    FaultKind.SENSOR_DROPOUT: (0.0, False, 1.0 + 1e-12),
-    FaultKind.CONTACT_LOSS: (0.0, False, math.inf),
-    FaultKind.ACKNOWLEDGEMENT_LATE: (0.0, False, math.inf),
+# What sizes there can be: the bound below, whether it counts itself, the bound above, whether it counts.
+_RANGES: Mapping[FaultKind, tuple[float, bool, float, bool]] = {
+    FaultKind.INTERNAL_SHORT: (0.0, False, math.inf, False),
+    FaultKind.CAPACITY_LOSS: (0.0, True, 1.0, False),
+    FaultKind.PLATING_KNEE: (0.0, True, math.inf, False),
+    FaultKind.SENSOR_DROPOUT: (0.0, False, 1.0, True),
+    FaultKind.CONTACT_LOSS: (0.0, False, math.inf, False),
+    FaultKind.ACKNOWLEDGEMENT_LATE: (0.0, False, math.inf, False),
 }
 
 
@@ -109,11 +109,13 @@ class InjectedFault:
             return []
         if self.kind not in SIZES:
             return [Fault("size", f"means nothing for {self.kind.value}.", "Leave it out.")]
-        least, with_least, below = _RANGES.get(self.kind, (-math.inf, False, math.inf))
-        if (self.size >= least if with_least else self.size > least) and self.size < below:
+        least, with_least, most, with_most = _RANGES.get(self.kind, (-math.inf, False, math.inf, False))
+        enough = self.size >= least if with_least else self.size > least
+        if enough and (self.size <= most if with_most else self.size < most):
             return []
         what, unit, _ = SIZES[self.kind]
-        wanted = f"{'>=' if with_least else '>'} {least:g}" + ("" if below == math.inf else f" and at most {below:g}")
+        above = "" if most == math.inf else f" and {'at most' if with_most else 'below'} {most:g}"
+        wanted = f"{'>=' if with_least else '>'} {least:g}{above}"
         return [Fault("size", f"of {self.kind.value} is the {what} in {unit}: it must be {wanted} (got {self.size:g}).")]
 
     @property
