@@ -130,7 +130,7 @@ class LifeTest:
         return LifeEnd(RunState.FAILED, cut[1], cut[0], cycle + int(share * (coming.cycle - cycle)), cause=DEVICE)
 
     def end_after(self, checkup: CheckUp) -> LifeEnd | None:
-        """Whether the test ended with a check-up, and why; one whose cycle is whole may end it although its protocol broke off."""
+        """Whether the test ended with a check-up, and why; one that broke off after its cycle may do so, too."""
         broken, whole = checkup.broken, checkup.broken is None or checkup.reference_s is not None
         finish = self._finish(checkup) if whole else None
         if broken is None:
