@@ -17,14 +17,16 @@ from orchestrator.features.impedance import Spectrum
 Array = NDArray[np.float64]
 LONGEST_PULSE_S = 120.0
 _REST_SHARE = 1e-2  # of the largest current of the check-up: below it a sample counts as rest
+_REST_RATE_C = 1e-3  # likewise, where the nominal capacity is known: a check-up may be all rest, and its current all noise
 _REST_SAMPLES = 3  # whose mean is the voltage before the pulse
 
 
 def checkup_capacity_Ah(recording: Recording) -> dict[int, float]:
-    """Charge of the largest discharge step of each check-up, Ah, by cycle."""
+    """Charge of the largest discharge step of each check-up, Ah, by cycle; check-ups without a discharge are left out."""
     found = {}
     for cycle, steps in _checkups(recording):
-        charges = [float(np.trapezoid(-current, time_s)) / 3600 for time_s, _, current in steps if (current < 0).any()]
+        rest_A = _rest_A(steps, recording.nominal_capacity_Ah)
+        charges = [float(np.trapezoid(-amps, time_s)) / 3600 for time_s, _, amps in steps if float(amps.mean()) < -rest_A]
         if charges:
             found[cycle] = max(charges)
     return found
@@ -39,7 +41,7 @@ def pulse_resistance_ohm(recording: Recording) -> dict[int, float]:
     """
     found = {}
     for cycle, steps in _checkups(recording):
-        resistance = _first_pulse_ohm(steps)
+        resistance = _first_pulse_ohm(steps, _rest_A(steps, recording.nominal_capacity_Ah))
         if resistance is not None:
             found[cycle] = resistance
     return found
@@ -78,8 +80,13 @@ def _cycles(recording: Recording) -> NDArray[np.int64]:
     return np.ones(len(recording), dtype=np.int64) if counts is None else np.asarray(counts, dtype=np.int64)
 
 
-def _first_pulse_ohm(steps: list[tuple[Array, Array, Array]]) -> float | None:
-    rest_A = _REST_SHARE * max(float(np.abs(amps).max()) for _, _, amps in steps)
+def _rest_A(steps: list[tuple[Array, Array, Array]], nominal_Ah: float | None) -> float:
+    """Below this current a sample counts as rest, ampere."""
+    largest_A = max(float(np.abs(amps).max()) for _, _, amps in steps)
+    return max(_REST_SHARE * largest_A, _REST_RATE_C * (nominal_Ah or 0.0))
+
+
+def _first_pulse_ohm(steps: list[tuple[Array, Array, Array]], rest_A: float) -> float | None:
     for (_, rest_V, before_A), (time_s, volts, amps) in pairwise(steps):
         rested = np.abs(before_A[-_REST_SAMPLES:]).max() < rest_A
         constant = np.abs(amps).min() > rest_A and np.ptp(amps) < 0.02 * np.abs(amps).max()

@@ -82,6 +82,20 @@ def test_a_check_up_is_known_by_its_cycle(recording):
     assert found[1].Z_ohm.tolist() == [0.01 - 0.001j, 0.02 - 0.001j, 0.03 - 0.001j]
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_the_noise_of_a_rest_is_no_capacity(recording, sign):
+    """A check-up without a discharge is left out: neither noise nor an offset at rest has a capacity."""
+    columns, here = dict(recording.columns), recording.columns["step_id"] > CHECKUP_STEP_ID
+    resting = here & (recording.columns["cycle_count"] == 50)
+    noise_A = np.random.default_rng(0).normal(sign * 1e-4, 2e-4, len(here))
+    columns["current_ampere"] = np.where(resting, noise_A, columns["current_ampere"])
+    assert list(checkup_capacity_Ah(Recording(columns, nominal_capacity_Ah=1.0))) == [1]
+    charging = np.where(resting, 1.0 + noise_A, columns["current_ampere"])
+    charging = np.where(resting & (recording.column("step_id") == CHECKUP_STEP_ID + 2), noise_A, charging)
+    unnamed = Recording({**columns, "current_ampere": charging})
+    assert list(checkup_capacity_Ah(unnamed)) == [1]
+
+
 def test_a_recording_without_check_ups_answers_with_nothing(recording):
     """Not with an error, and never with figures of the cycles."""
     plain = recording.ageing()
