@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Point:
         failed: whether it ended without a result that it should have had.
         number: the trial's number; None for a pending candidate that is no trial yet.
         cause: what kind of thing ended it, where the cycler could tell.
+        ended_h: lab time at which it ended, hours, where it is known.
     """
 
     candidate: Candidate
@@ -35,6 +37,7 @@ class Point:
     failed: bool = False
     number: int | None = None
     cause: str | None = None
+    ended_h: float | None = None
 
     def awaits(self, metrics: Iterable[str]) -> bool:
         """Whether the test runs and some of the metrics have no estimate yet."""
@@ -59,17 +62,14 @@ class History:
         """The points with an estimate of a metric."""
         return [p for p in self.points if metric in p.outcome]
 
-    def settled(self, metric: str) -> int:
-        """How many leading estimates of a metric come before every unfinished test, cut to steps of a tenth.
+    def settled(self, metric: str) -> list[int]:
+        """Which of the `observed` estimates of a metric came first, cut to steps of a tenth of their number.
 
-        They stay what they are in later ticks, and so does what was learned from them; 0 where there are too few for that.
+        While tests end one after the other these stay the same from tick to tick, and so does what was learned from them; none
+        where there are too few for that.
         """
-        count = 0
-        for point in self.points:
-            if point.pending:
-                break
-            count += metric in point.outcome
-        return _step_below(count)
+        ends = [(math.inf if p.pending else p.ended_h or 0.0, i) for i, p in enumerate(self.observed(metric))]
+        return sorted(i for _, i in sorted(ends)[: _step_below(len(ends))])
 
     @cached_property
     def pending(self) -> tuple[Point, ...]:
@@ -191,4 +191,5 @@ def _placed(candidate: Candidate, spec: CampaignSpec) -> bool:
 
 
 def _point(trial: Trial) -> Point:
-    return Point(trial.candidate, trial.outcome, not trial.status.ended, trial.status in _FRUITLESS, trial.number, trial.cause)
+    failed = trial.status in _FRUITLESS
+    return Point(trial.candidate, trial.outcome, not trial.status.ended, failed, trial.number, trial.cause, trial.ended_h)

@@ -117,19 +117,20 @@ class Surrogate:
         return self.centre + self.scale * mean, self.scale * np.sqrt(variance)
 
 
-def fit_surrogate(readings: Readings, prior: Prior | None = None, settled: int = 0) -> Surrogate:
+def fit_surrogate(readings: Readings, prior: Prior | None = None, settled: Sequence[int] = ()) -> Surrogate:
     """The belief about a metric whose outcomes are standardised by their own mean and spread.
 
     Args:
         readings: at least one; replicates are separate rows.
         prior: what is believed before.
-        settled: so many leading readings will not change any more. If they are at least half of all, the hyperparameters
-            are learned from them alone, and so only once while the campaign goes on; the posterior rests on all readings.
+        settled: readings that came first and stay. If there are any, the hyperparameters are learned from them alone, and so
+            only once while the campaign goes on; the posterior rests on all readings.
     """
     prior = prior or Prior()
-    if 2 * settled < len(readings.mean) or not settled:
+    if not settled:
         return Surrogate(readings, prior, float(readings.mean.mean()), outcome_scale(readings))
-    first = Readings(readings.X[:settled], readings.mean[:settled], readings.sem[:settled])
+    rows = list(settled)
+    first = Readings(readings.X[rows], readings.mean[rows], readings.sem[rows])
     centre, scale = float(first.mean.mean()), outcome_scale(first)
     learned = _learned(first.X, (first.mean - centre) / scale, (first.sem / scale) ** 2, prior)
     return Surrogate(readings, prior, centre, scale, learned)
