@@ -102,7 +102,7 @@ class Computation:
         self._closed, self._trouble, self._changes = False, "", 0
         runs.mkdir(parents=True, exist_ok=True)
         self._log = runs.parent / "workers.log"
-        self._pool = WorkerPool(workers, self._log, self._take, self._heard, self._hand_back, answer_timeout_s)
+        self._pool = WorkerPool(workers, self._log, self._take, self._heard, self._hand_back, self._give_up, answer_timeout_s)
 
     @property
     def process_ids(self) -> list[int]:
@@ -138,7 +138,7 @@ class Computation:
         """Return when `settled` says so; it is asked again whenever a run has been computed further.
 
         Raises:
-            CyclerError: the worker processes cannot be started.
+            CyclerError: the worker processes cannot be started, or another thread has closed or re-bound the cycler meanwhile.
         """
         while True:
             seen = self._changes
@@ -146,6 +146,8 @@ class Computation:
             if settled():  # not under the lock: it may take the journal's
                 return
             self.begin()
+            if self._closed:
+                raise CyclerError("the simulated cycler was closed while this waited for its computation; ask again.")
             if self._cell is None:
                 self._wait_for_workers(seen)
             else:
@@ -215,11 +217,16 @@ class Computation:
             progress.in_hand = False
             progress.not_before = time.monotonic() + BUSY_PAUSE_S if fate is Fate.BUSY else 0.0
             if fate is Fate.NEVER_READY:
-                self._trouble = f"the simulation's worker process does not start; its last words are in {self._log}."
-                self._closed = True
+                self._give_up(f"the simulation's worker process does not start; its last words are in {self._log}.")
             elif fate in (Fate.DIED, Fate.TIMED_OUT):
                 self._after_accident(progress, fate)
             progress.refresh()
+            self._tell()
+
+    def _give_up(self, trouble: str) -> None:
+        """Nothing can be computed here any more: whoever waits or begins is told so."""
+        with self._changed:
+            self._trouble, self._closed = self._trouble or trouble, True
             self._tell()
 
     def _after_accident(self, progress: Progress, fate: Fate) -> None:

@@ -41,6 +41,7 @@ class WorkerPool:
         take: waits for work; None tells the thread to leave.
         heard: called when files of a slice have grown.
         hand_back: called with the slice's fate.
+        give_up: called with the reason when the operating system refuses a worker what it needs.
         answer_timeout_s: a worker silent for longer is killed.
     """
 
@@ -51,10 +52,11 @@ class WorkerPool:
         take: Callable[[], Slice | None],
         heard: Callable[[Slice], None],
         hand_back: Callable[[Slice, Fate], None],
+        give_up: Callable[[str], None],
         answer_timeout_s: float,
     ) -> None:
         self._size, self._log, self._timeout_s = size, log, answer_timeout_s
-        self._take, self._heard, self._hand_back = take, heard, hand_back
+        self._take, self._heard, self._hand_back, self._give_up = take, heard, hand_back, give_up
         self._workers: dict[int, _Worker] = {}
         self._started = False
 
@@ -75,6 +77,12 @@ class WorkerPool:
             worker.kill()
 
     def _serve(self, place: int) -> None:
+        try:
+            self._work(place)
+        except OSError as error:  # a thread that ended in silence would leave its callers waiting for ever
+            self._give_up(f"the simulation's worker processes cannot go on: {error}. Look at memory, open files and the disk.")
+
+    def _work(self, place: int) -> None:
         worker = self._workers[place] = _Worker(self._log)
         while (job := self._take()) is not None:
             if not worker.alive:

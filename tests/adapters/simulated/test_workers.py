@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from adapters.simulated import SimulatedCycler
 from adapters.simulated.computation import Computation
 from adapters.simulated.journal import Start
 from orchestrator.domain import AcceleratedClock, RunState
+from orchestrator.domain.errors import CyclerError
 
 # No `if __name__ == "__main__"`: a user's script needs none.
 SUBMIT_AND_WAIT = """
@@ -108,10 +110,42 @@ def test_a_run_that_breaks_its_workers_has_failed(tmp_path, request_for, monkeyp
     assert (progress.end.state, progress.end.reason, progress.end.cause) == (RunState.FAILED, words, cause)
 
 
+@pytest.mark.parametrize("with_cell", [True, False], ids=["here", "workers"])
+def test_who_waits_for_a_cycler_that_another_thread_closes_is_told_so(tmp_path, request_for, bench_cell, monkeypatch, with_cell):
+    """Nobody hangs: neither where workers compute nor where the caller does."""
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\necho ready\nexec sleep 1000\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    computation = Computation(tmp_path / "runs", workers=1, cell=(lambda _: bench_cell) if with_cell else None)
+    computation.add(Start(request_for("a"), 0.0, 0))
+    looks = []
+
+    def never():
+        looks.append(computation)
+        if len(looks) == 2:
+            closing = threading.Thread(target=computation.close)
+            closing.start()
+            closing.join()
+        return len(looks) > 50
+
+    with pytest.raises(CyclerError, match="was closed while this waited"):
+        computation.wait(never)
+
+
+def test_a_worker_that_cannot_be_spawned_is_said(tmp_path, request_for, monkeypatch):
+    """No memory, no program, no file handle: whoever waits is told what the operating system said."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    looks = []
+    computation = Computation(tmp_path / "runs", workers=1)
+    computation.add(Start(request_for("a"), 0.0, 0))
+    with pytest.raises(CyclerError, match=r"worker processes cannot go on: .*No such file"):
+        computation.wait(lambda: looks.append(1) or len(looks) > 200)
+    computation.close()
+
+
 def test_a_worker_that_cannot_start_is_said_once_and_clearly(tmp_path, request_for, monkeypatch):
     """Not a test that runs for ever."""
-    from orchestrator.domain.errors import CyclerError
-
     monkeypatch.setattr(sys, "executable", "/bin/false")
     cycler = SimulatedCycler(1, folder=tmp_path, workers=1)
     cycler.submit(request_for("a"))
