@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import isclose
 
 from adapters.simulated.cell_presets import preset_for
-from adapters.simulated.experiment import unrunnable, unrunnable_checkup
+from adapters.simulated.experiment import too_many_rows, unrunnable, unrunnable_checkup
+from adapters.simulated.instrument import GOOD_CYCLER
 from orchestrator.domain import RunRequest, SpecError
 from orchestrator.domain.cell_design import CELL_DESIGNS, CellDesign
 
@@ -13,8 +14,8 @@ AMBIENT_RANGE_DEGC = (0.0, 60.0)
 MODELLED = {"nominal_capacity_Ah": "Ah", "max_voltage_V": "V", "min_voltage_V": "V"}  # of a design, with units
 
 
-def refusal(request: RunRequest) -> str | None:
-    """Why a request cannot be simulated, or None."""
+def refusal(request: RunRequest, period_s: float = GOOD_CYCLER.period_s) -> str | None:
+    """Why a request cannot be simulated, and recorded every `period_s`, or None."""
     try:
         preset = preset_for(request.cell.name)
     except SpecError as error:
@@ -26,9 +27,9 @@ def refusal(request: RunRequest) -> str | None:
     if not low <= request.ambient_temperature_degC <= high:
         return f"{request.ambient_temperature_degC:g} degC is outside what is simulated, {low:g} to {high:g} degC."
     most_C = request.cell.max_charge_rate_C
-    problem = unrunnable(request.protocol, cell, most_C)
+    problem = unrunnable(request.protocol, cell, most_C) or too_many_rows(request.protocol, cell, period_s)
     if problem is None and request.checkup is not None:
-        return unrunnable_checkup(request.checkup, cell, most_C)
+        return unrunnable_checkup(request.checkup, cell, most_C) or too_many_rows(request.checkup, cell, period_s)
     return problem
 
 

@@ -327,7 +327,7 @@ class SimulatedCycler:
     def _problem(self, request: RunRequest) -> str | None:
         if request.channel not in self._channels:
             return f"there is no channel {request.channel}; it has {', '.join(self._channels)}."
-        return refusal(request)
+        return refusal(request, self._instrument.period_s)
 
     def _same_test(self, known: Start, request: RunRequest) -> RunRef:
         if known.request.content_sha256 != request.content_sha256:

@@ -5,6 +5,7 @@ A charge passed under constant current is current times time, so `until_capacity
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ SAMPLES_PER_CAPACITY = 160
 PERIODS_PER_FREQUENCY, LEAST_PER_FREQUENCY_S = 2.0, 0.5
 FIRST_SAMPLE_S, SAMPLE_GROWTH, LONGEST_SAMPLE_S = 1.0, 1.1, 120.0
 MOST_STEPS = 100
+# What one cycle, or one check-up, may take up: samples of the model, rows of the recording, frequencies of a spectrum.
+MOST_SAMPLES = 100_000
+MOST_ROWS = 2_000_000
+MOST_FREQUENCIES = 1000
+LONGEST_SPECTRUM_S = 24 * 3600.0
 
 
 def plan_cycle(protocol: Protocol, cell: CellParameters) -> list[CellStep]:
@@ -46,9 +52,20 @@ def begins_with_charge(protocol: Protocol, cell: CellParameters) -> bool:
     return False
 
 
+def too_many_rows(protocol: Protocol, cell: CellParameters, period_s: float) -> str | None:
+    """Why a channel that records every `period_s` cannot record a cycle, or None. The protocol must have passed `unrunnable`."""
+    longest_s = sum(_longest_s(step, cell.nominal_capacity_Ah) for step in protocol.walk())
+    if longest_s / period_s <= MOST_ROWS:
+        return None
+    return (
+        f"its steps may take {longest_s / 3600:.3g} h, {longest_s / period_s:.3g} rows at period_s = {period_s:g}; at most "
+        f"{MOST_ROWS:g} are recorded. Give the instrument a longer period_s, or the steps shorter durations."
+    )
+
+
 def unrunnable(protocol: Protocol, cell: CellParameters, max_rate_C: float) -> str | None:
     """Why a cell cannot run a protocol as its ageing cycle, or None."""
-    steps = list(protocol.walk())
+    steps = _first_steps(protocol)
     problem = _first_problem(steps, cell, max_rate_C)
     if problem is not None:
         return problem
@@ -63,15 +80,52 @@ def unrunnable(protocol: Protocol, cell: CellParameters, max_rate_C: float) -> s
 
 def unrunnable_checkup(protocol: Protocol, cell: CellParameters, max_rate_C: float) -> str | None:
     """Why a cell cannot run a protocol as its check-up, or None."""
-    problem = _first_problem(list(protocol.walk()), cell, max_rate_C)
+    problem = _first_problem(_first_steps(protocol), cell, max_rate_C)
     return None if problem is None else f"in the check-up, {problem}"
+
+
+def _first_steps(protocol: Protocol) -> list[Any]:
+    """The steps, as many as it takes to see that they are too many: a loop may be of any length."""
+    return list(islice(protocol.walk(), MOST_STEPS + 1))
 
 
 def _first_problem(steps: list[Any], cell: CellParameters, max_rate_C: float) -> str | None:
     if len(steps) > MOST_STEPS:
-        return f"one cycle has {len(steps)} steps; at most {MOST_STEPS} are simulated."
+        return f"one cycle has more than {MOST_STEPS} steps, loops unrolled; no more are simulated."
     problems = (_problem(step, cell, max_rate_C * cell.nominal_capacity_Ah) for step in steps)
-    return next((f"step {number} {problem}" for number, problem in enumerate(problems, start=1) if problem), None)
+    problem = next((f"step {number} {problem}" for number, problem in enumerate(problems, start=1) if problem), None)
+    return problem or _too_many_samples(steps, cell.nominal_capacity_Ah)
+
+
+def _too_many_samples(steps: list[Any], nominal_Ah: float) -> str | None:
+    counts = [_most_samples(step, nominal_Ah) for step in steps]
+    if sum(counts) <= MOST_SAMPLES:
+        return None
+    number = counts.index(max(counts))
+    hours = _longest_s(steps[number], nominal_Ah) / 3600
+    return f"step {number + 1} may take {hours:.3g} h, too long to be simulated. Give it an end that comes sooner."
+
+
+def _most_samples(step: object, nominal_Ah: float) -> float:
+    longest_s = _longest_s(step, nominal_Ah)
+    if isinstance(step, ConstantCurrent):
+        return abs(step.current_A) * longest_s / 3600 / nominal_Ah * SAMPLES_PER_CAPACITY
+    return longest_s / LONGEST_SAMPLE_S
+
+
+def _longest_s(step: object, nominal_Ah: float) -> float:
+    """The longest that a step may take."""
+    if isinstance(step, ConstantCurrent):
+        return min(_ends_s(step), default=MOST_CHARGE_IN_A_STEP * nominal_Ah / abs(step.current_A) * 3600)
+    if isinstance(step, ConstantVoltage):
+        return step.until_duration_s or LONGEST_HOLD_S
+    if isinstance(step, Impedance):
+        return float(np.sum(_times_of_frequencies_s(_frequencies_Hz(step))))
+    return float(getattr(step, "duration_s", 0.0))
+
+
+def _ends_s(step: ConstantCurrent) -> list[float]:
+    return [s for s in (step.until_duration_s, _seconds(step.until_capacity_Ah, abs(step.current_A))) if s is not None]
 
 
 def _problem(step: object, cell: CellParameters, max_current_A: float) -> str | None:
@@ -83,9 +137,20 @@ def _problem(step: object, cell: CellParameters, max_current_A: float) -> str | 
     elif isinstance(step, ConstantVoltage):
         volts = step.voltage_V
     else:
-        return None
+        return _spectrum_problem(step) if isinstance(step, Impedance) else None
     if volts is not None and not low < volts < high:
         return f"asks for {volts:g} V; the cell is simulated between {low:g} and {high:g} V."
+    return None
+
+
+def _spectrum_problem(step: Impedance) -> str | None:
+    points = _decades(step) * step.points_per_decade + 1
+    if not points <= MOST_FREQUENCIES:
+        return f"asks for a spectrum of {points:.3g} frequencies; at most {MOST_FREQUENCIES} are measured."
+    longest_s = float(np.sum(_times_of_frequencies_s(_frequencies_Hz(step))))
+    if longest_s > LONGEST_SPECTRUM_S:
+        hours, most = longest_s / 3600, LONGEST_SPECTRUM_S / 3600
+        return f"asks for a spectrum that takes {hours:.3g} h, at most {most:g} h are measured. Raise min_frequency_Hz."
     return None
 
 
@@ -101,9 +166,7 @@ def _plan(number: int, step: object, nominal_Ah: float) -> CellStep:
 
 
 def _plan_current(number: int, step: ConstantCurrent, nominal_Ah: float) -> CellStep:
-    size, until = abs(step.current_A), step.until_voltage_V
-    ends_s = [s for s in (step.until_duration_s, _seconds(step.until_capacity_Ah, size)) if s is not None]
-    longest = min(ends_s, default=MOST_CHARGE_IN_A_STEP * nominal_Ah / size * 3600)
+    size, until, longest = abs(step.current_A), step.until_voltage_V, _longest_s(step, nominal_Ah)
     verb = "charge" if step.charging else "discharge"
     return CellStep(
         number,
@@ -114,7 +177,7 @@ def _plan_current(number: int, step: ConstantCurrent, nominal_Ah: float) -> Cell
         sample_times_s=_regular(longest, nominal_Ah / SAMPLES_PER_CAPACITY / size * 3600),
         until_above_V=until if step.charging else None,
         until_below_V=None if step.charging else until,
-        must_end_early=not ends_s,
+        must_end_early=not _ends_s(step),
     )
 
 
@@ -134,12 +197,23 @@ def _plan_voltage(number: int, step: ConstantVoltage) -> CellStep:
 
 def _plan_spectrum(number: int, step: Impedance) -> CellStep:
     """A rest that is sampled when each frequency, from high to low, has been measured."""
-    decades = np.log10(step.max_frequency_Hz / step.min_frequency_Hz)
-    points = max(2, round(float(decades) * step.points_per_decade) + 1)
-    frequency_Hz = np.geomspace(step.max_frequency_Hz, step.min_frequency_Hz, points)
-    ends_s = np.cumsum(np.maximum(PERIODS_PER_FREQUENCY / frequency_Hz, LEAST_PER_FREQUENCY_S))
+    frequency_Hz = _frequencies_Hz(step)
+    ends_s = np.cumsum(_times_of_frequencies_s(frequency_Hz))
     times_s = np.concatenate([[0.0], ends_s])
     return CellStep(number, "impedance spectrum", 0.0, None, float(ends_s[-1]), times_s, frequency_Hz=frequency_Hz)
+
+
+def _decades(step: Impedance) -> float:
+    return float(np.log10(step.max_frequency_Hz / step.min_frequency_Hz))
+
+
+def _frequencies_Hz(step: Impedance) -> Array:
+    points = max(2, round(_decades(step) * step.points_per_decade) + 1)
+    return np.geomspace(step.max_frequency_Hz, step.min_frequency_Hz, points)
+
+
+def _times_of_frequencies_s(frequency_Hz: Array) -> Array:
+    return np.maximum(PERIODS_PER_FREQUENCY / frequency_Hz, LEAST_PER_FREQUENCY_S)
 
 
 def _seconds(charge_Ah: float | None, current_A: float) -> float | None:

@@ -19,6 +19,8 @@ from orchestrator.domain import Fault, SpecError
 from orchestrator.domain.recording import CHECKUP_STEP_ID
 from orchestrator.domain.value import from_plain, value
 
+SHORTEST_PERIOD_S = 1e-3
+
 
 @value
 class InstrumentSettings:
@@ -56,6 +58,8 @@ class InstrumentSettings:
             for name, given in vars(self).items()
             if given is not None and (given < 0 or (given == 0 and name in positive))
         ]
+        if 0 < self.period_s < SHORTEST_PERIOD_S:
+            faults.append(Fault("period_s", f"must be at least {SHORTEST_PERIOD_S:g} s (got {self.period_s:g})."))
         if faults:
             raise SpecError(faults)
 

@@ -183,6 +183,15 @@ def test_what_it_cannot_run_is_refused_and_not_started(cycler, request_for, chan
     assert cycler.physical_starts() == {}
 
 
+def test_a_period_too_short_for_the_protocol_is_refused(new_cycler, request_for):
+    """Before a recording of so many rows fills the memory; the check-up counts too."""
+    with pytest.raises(RequestRefusedError, match=r"rows at period_s = 0\.001; at most 2e\+06 are recorded"):
+        new_cycler(instrument={"period_s": 1e-3}).submit(request_for("a"))
+    slow = request_for("a", checkup=Protocol((Rest(4e6),)))
+    with pytest.raises(RequestRefusedError, match="rows at period_s = 1;"):
+        new_cycler(instrument={"period_s": 1.0}).submit(slow)
+
+
 def test_check_ups_are_recorded_after_their_cycle(cycler, clock, request_for):
     """Rows of the same cycle number with step identifiers of their own; spectra in every other check-up only."""
     checkup = reference_performance(Candidate({}), cell_design("lfp_a123"))

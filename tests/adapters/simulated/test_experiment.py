@@ -3,7 +3,7 @@
 import pytest
 
 from adapters.simulated.cell_presets import LFP_A123
-from adapters.simulated.experiment import begins_with_charge, plan_cycle, unrunnable
+from adapters.simulated.experiment import MOST_ROWS, begins_with_charge, plan_cycle, too_many_rows, unrunnable, unrunnable_checkup
 from orchestrator.domain import ConstantCurrent, ConstantVoltage, Impedance, Loop, Protocol, Rest
 
 CELL = LFP_A123.parameters
@@ -70,7 +70,11 @@ def test_which_way_current_flows_first_is_seen(steps, first_charges):
         ((DISCHARGE, ConstantCurrent(44.0, until_voltage_V=3.6)), "step 2 asks for 44 A"),
         ((DISCHARGE, CHARGE, ConstantVoltage(4.4, until_duration_s=60.0)), "step 3 asks for 4.4 V"),
         ((CHARGE,), "a constant-current charge and a constant-current discharge"),
-        ((Loop((DISCHARGE, CHARGE), 60),), "120 steps"),
+        ((Loop((DISCHARGE, CHARGE), 60),), "more than 100 steps"),
+        ((Loop((Loop((DISCHARGE, CHARGE), 10**9),), 10**9),), "more than 100 steps"),
+        ((DISCHARGE, CHARGE, Rest(1e12)), "step 3 may take 2.78e+08 h, too long to be simulated"),
+        ((DISCHARGE, CHARGE, ConstantVoltage(3.5, until_duration_s=1e12)), "step 3 may take 2.78e+08 h"),
+        ((DISCHARGE, ConstantCurrent(1.1, until_voltage_V=3.6, until_capacity_Ah=1e9)), "step 2 may take 9.09e+08 h"),
     ],
 )
 def test_what_the_model_was_never_made_for_is_refused(steps, words):
@@ -81,3 +85,24 @@ def test_what_the_model_was_never_made_for_is_refused(steps, words):
 def test_an_ordinary_cycle_is_not_refused():
     """The refusals above are not for everybody."""
     assert unrunnable(Protocol((DISCHARGE, Rest(60.0), CHARGE)), CELL, max_rate_C=10.0) is None
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "words"),
+    [
+        (Impedance(points_per_decade=10**9), "step 2 asks for a spectrum of 6e+09 frequencies; at most 1000 are measured"),
+        (Impedance(min_frequency_Hz=1e-300, max_frequency_Hz=1e300), "a spectrum of inf frequencies"),
+        (Impedance(min_frequency_Hz=1e-9), "a spectrum that takes 1.51e+06 h, at most 24 h are measured. Raise min_frequency_Hz"),
+    ],
+)
+def test_a_spectrum_without_bounds_is_refused(spectrum, words):
+    """Before any of its frequencies is written down."""
+    assert words in (unrunnable_checkup(Protocol((Rest(60.0), spectrum)), CELL, max_rate_C=10.0) or "")
+
+
+def test_a_cycle_of_more_rows_than_can_be_kept_is_refused():
+    """What to change is said; a slow channel records the same cycle."""
+    protocol = Protocol((DISCHARGE, Rest(MOST_ROWS / 100), CHARGE))
+    assert too_many_rows(protocol, CELL, period_s=1.0) is None
+    refusal = too_many_rows(protocol, CELL, period_s=1e-3)
+    assert "rows at period_s = 0.001; at most 2e+06 are recorded. Give the instrument a longer period_s" in refusal

@@ -95,7 +95,9 @@ def test_steps_of_a_check_up_are_counted_on_and_identified():
     assert "step_id" not in as_columns(truth, 100.0, 7, 25.0)
 
 
-@pytest.mark.parametrize("wrong", [{"period_s": -1.0}, {"voltage_noise_V": -1e-3}, {"delta_voltage_V": 0.0}, {"noise": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"period_s": -1.0}, {"period_s": 1e-6}, {"voltage_noise_V": -1e-3}, {"delta_voltage_V": 0.0}, {"noise": 1.0}]
+)
 def test_settings_that_make_no_sense_are_refused(wrong):
     """By name."""
     with pytest.raises(SpecError, match=next(iter(wrong))):
