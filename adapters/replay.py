@@ -86,7 +86,7 @@ class ReplayCycler:
             name=name, channels=names, limits=_ALL_LIMITS, metrics=frozenset(self._targets), synthetic=synthetic
         )
         self._faults = read_faults(faults, names, FAULTS, "a replay")
-        self._line = Line(name, self._faults, self._now_h)
+        self._line = Line(name, self._faults, self._now_h, folder)
         self._own_folder, self._own_clock = folder, clock
         self._folder, self._clock = folder, clock
         self._opened: RunJournal | None = None
@@ -104,6 +104,7 @@ class ReplayCycler:
         self._clock = self._own_clock or clock
         if self._folder != (wanted := self._own_folder or folder):
             self._folder, self._opened, self._coming, self._endings = wanted, None, (-1, []), {}
+            self._line.remember_in(wanted)
 
     def submit(self, request: RunRequest) -> RunRef:
         """Start a replay; the same key again starts nothing."""

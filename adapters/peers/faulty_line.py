@@ -14,33 +14,53 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from adapters.peers.injected_faults import LINE_FAULTS, FaultKind, GivenFaults, InjectedFault, read_faults
+from adapters.peers.line_memory import LineMemory
 from orchestrator.domain.clock import Clock, SystemClock
 from orchestrator.domain.cycler import Capabilities, Cycler, LabBound, RunRef, RunRequest, RunStatus, VirtualTimeCycler
 from orchestrator.domain.errors import CyclerUnreachableError, RequestRefusedError
 
 Rows = dict[str, NDArray[Any]]
 T = TypeVar("T")
+_OUTER = "outer_line.jsonl"  # the cycler inside may have a line of its own to remember in the same folder
 _FORWARDED = ("truth", "physical_starts", "close")
 
 
 class Line:
     """Passes calls on to a device, unless a fault stands in the way.
 
-    What it remembers (which instants have struck, which answers are on their way) is lost with it, as with a real one.
+    Which faults of an instant have struck is kept in its folder: they strike once, whoever opens the lab again. Without a folder
+    it is lost with the line, as are the answers on their way in any case.
 
     Args:
         name: the cycler's, for messages.
         faults: the plan; faults of cells, sensors and channels do not concern it, a power loss does.
         now_h: gives lab time.
+        folder: where to remember, if known; `remember_in` gives it later.
+        file: what to remember in there, if several lines share the folder.
     """
 
-    def __init__(self, name: str, faults: tuple[InjectedFault, ...], now_h: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        faults: tuple[InjectedFault, ...],
+        now_h: Callable[[], float],
+        folder: Path | None = None,
+        file: str = "line.jsonl",
+    ) -> None:
         self._name, self._now_h = name, now_h
         self._silences = [fault for fault in faults if _silences(fault)]
-        self._instants = [fault for fault in faults if fault.kind in LINE_FAULTS and not _silences(fault)]
+        self._plan = tuple(fault for fault in faults if fault.kind in LINE_FAULTS and not _silences(fault))
+        self._file = file
         self._late: dict[str, float] = {}
         self._delivered: dict[str, tuple[str | None, Rows]] = {}
         self._lock = threading.Lock()
+        self.remember_in(folder)
+
+    def remember_in(self, folder: Path | None) -> None:
+        """Keep what has struck in a folder, and know what is kept there."""
+        with self._lock:
+            self._memory = LineMemory(self._name, folder and folder / self._file)
+            self._instants = self._memory.left(self._plan)
 
     def submit(self, request: RunRequest, submit: Callable[[RunRequest], RunRef]) -> RunRef:
         """Pass a request on; the test may start although no answer comes."""
@@ -103,11 +123,19 @@ class Line:
     def _occasion(self, kind: FaultKind, channel: str) -> InjectedFault | None:
         """The fault of an instant that strikes now; it strikes once."""
         with self._lock:
-            now_h = self._now_h()
-            fault = next((f for f in self._instants if f.kind is kind and f.active(now_h, channel)), None)
-            if fault is not None:
-                self._instants.remove(fault)
+            if self._due(kind, channel) is None:
+                return None
+            with self._memory.alone():
+                self._instants = self._memory.left(self._plan)
+                fault = self._due(kind, channel)
+                if fault is not None:
+                    self._memory.add(fault)
+            self._instants = self._memory.left(self._plan)
             return fault
+
+    def _due(self, kind: FaultKind, channel: str) -> InjectedFault | None:
+        now_h = self._now_h()
+        return next((f for f in self._instants if f.kind is kind and f.active(now_h, channel)), None)
 
 
 def _silences(fault: InjectedFault) -> bool:
@@ -126,17 +154,20 @@ class FaultyLine:
         cycler: the cycler at the other end.
         faults: the plan, as `InjectedFault` or tables; kinds of `LINE_FAULTS` alone.
         clock: the lab time that the plan is in; by default the cycler's own.
+        folder: keeps what has struck; by default the lab's, where the lab binds the cycler, else nothing does: then faults of an
+            instant strike again in each new process, unless their `duration_h` is over.
 
     Raises:
         SpecError: a fault that cannot strike a line, or a channel that is not there.
     """
 
-    def __init__(self, cycler: Cycler, faults: GivenFaults, clock: Clock | None = None) -> None:
+    def __init__(self, cycler: Cycler, faults: GivenFaults, clock: Clock | None = None, folder: str | Path | None = None) -> None:
         can = cycler.capabilities
         plan = read_faults(faults, can.channels, LINE_FAULTS, "a line")
         self._cycler, self._own_clock = cycler, clock
         self._bound_clock: Clock | None = None
-        self._line = Line(can.name, plan, lambda: self.clock.now_h())
+        self._own_folder = None if folder is None else Path(folder)
+        self._line = Line(can.name, plan, lambda: self.clock.now_h(), self._own_folder, _OUTER)
         forwarded: dict[str, Any] = {name: getattr(cycler, name) for name in _FORWARDED if hasattr(cycler, name)}
         if isinstance(cycler, LabBound):
             forwarded["bind"] = self._bind
@@ -182,6 +213,7 @@ class FaultyLine:
 
     def _bind(self, clock: Clock, folder: Path) -> None:
         self._bound_clock = clock
+        self._line.remember_in(self._own_folder or folder)
         if isinstance(self._cycler, LabBound):
             self._cycler.bind(clock, folder)
 

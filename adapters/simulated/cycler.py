@@ -62,8 +62,8 @@ class SimulatedCycler:
     ) -> None:
         self._channels = _channel_names(channels)
         self._faults = read_faults(faults, self._channels)
-        self._line = Line(name, self._faults, lambda: self._clock.now_h())
         self._own_clock, self._own_folder = clock, None if folder is None else Path(folder)
+        self._line = Line(name, self._faults, lambda: self._clock.now_h(), self._own_folder)
         self._clock: Clock = clock or VirtualClock()
         self._folder = self._own_folder
         self._seed, self._name, self._instrument = seed, name, settings_of(instrument)
@@ -91,6 +91,7 @@ class SimulatedCycler:
             if new_folder != self._folder:
                 self.close()
                 self._folder = new_folder
+                self._line.remember_in(new_folder)
 
     def close(self) -> None:
         """End the worker processes. Tests are not touched: they go on being computed when somebody asks again."""

@@ -172,6 +172,48 @@ def test_a_result_delivered_twice_comes_under_the_same_cursor(clock):
     assert wrapped.read(ref, "5") == ({}, "5")
 
 
+@pytest.mark.parametrize("inside", [True, False], ids=["the cycler's own line", "a line around it"])
+def test_what_has_struck_does_not_strike_again_when_the_lab_is_opened_again(tmp_path, clock, inside):
+    """A lab that crashes after each lost answer still gets on: new objects, bound or given the folder, know what has struck."""
+    plan = [{"kind": "acknowledgement_lost", "at_h": 10.0}] * 2
+
+    def opened(bound):
+        given = {} if bound else {"folder": tmp_path, "clock": clock}
+        cycler = ReplayCycler(TABLE, "result", channels=3, faults=plan if inside else (), **given)
+        cycler = cycler if inside else FaultyLine(cycler, plan, **given)
+        if bound:
+            cycler.bind(clock, tmp_path)
+        return cycler
+
+    for n, bound in ((1, False), (2, True)):
+        with pytest.raises(CyclerUnreachableError, match="the answer was lost"):
+            opened(bound).submit(request_for(f"k{n}", str(n)))
+    for bound in (False, True):
+        assert opened(bound).submit(request_for("k3", "3")).key == "k3"
+    other = ReplayCycler(TABLE, "result", channels=3, faults=plan, folder=tmp_path, clock=clock, name="other")
+    with pytest.raises(CyclerUnreachableError):
+        other.submit(request_for("k4", "3"))
+
+
+def test_processes_that_share_a_folder_share_what_has_struck(tmp_path, clock):
+    """Two objects open at once: one occasion, one of them."""
+    lost = [{"kind": "acknowledgement_lost", "at_h": 10.0}]
+    first, second = (ReplayCycler(TABLE, "result", channels=3, faults=lost, folder=tmp_path, clock=clock) for _ in range(2))
+    with pytest.raises(CyclerUnreachableError):
+        first.submit(request_for("a", "1"))
+    assert second.submit(request_for("b", "2")).key == "b"
+
+
+def test_a_line_without_a_folder_forgets_and_its_faults_are_bounded_by_their_duration(clock):
+    """A driver that no lab binds: each new object is struck, until the fault's time is over."""
+    twice = [{"kind": "acknowledgement_lost", "at_h": 10.0, "duration_h": 1.0}]
+    for _ in range(2):
+        with pytest.raises(CyclerUnreachableError):
+            FaultyLine(RowsOnDemand(), twice, clock).submit(request_for("a", "1"))
+    clock.wait_until(11.0)
+    assert FaultyLine(RowsOnDemand(), twice, clock).submit(request_for("a", "1")).key == "a"
+
+
 def test_the_conformance_kit_sees_a_result_delivered_twice():
     """What the line does there, no driver may do."""
     shown: dict = {}
