@@ -15,6 +15,7 @@ from orchestrator.domain import RunState, VirtualClock
 from orchestrator.domain.campaign_spec import CyclerSpec
 from orchestrator.domain.errors import ChannelBusyError, CyclerUnreachableError, SpecError
 
+ROUNDING_S = 1e-6  # lab time in hours and test time in seconds agree no better
 TIME, VOLTS, DEGC = "test_time_second", "voltage_volt", "surface_temperature_celsius"
 
 
@@ -64,7 +65,7 @@ def test_a_fault_of_the_cell_strikes_at_the_check_up_right_after_it(bench_cell, 
     assert [c.cycle for c in struck[:4]] == [c.cycle for c in healthy[:4]]
     assert struck[4].cycle < healthy[4].cycle
     assert [c.struck for c in struck[:6]] == [0, 0, 0, 0, 1, 1]
-    assert at_h * 3600 <= struck[4].start_s <= at_h * 3600 + 1.2 * healthy[3].duration_s
+    assert at_h * 3600 - ROUNDING_S <= struck[4].start_s <= at_h * 3600 + 1.2 * healthy[3].duration_s
     assert struck[4].age != healthy[4].age
 
 
@@ -97,9 +98,10 @@ def test_several_faults_strike_once_each(bench_cell, request_for):
     assert checkups[-1].struck == 4
     for before, after in pairwise(checkups):
         for nth in range(before.struck, after.struck):
-            assert before.start_s < (times_h[nth] - 7.0) * 3600 <= after.start_s
+            assert before.start_s < (times_h[nth] - 7.0) * 3600 <= after.start_s + ROUNDING_S
     before, after = next((a, b) for a, b in pairwise(checkups) if b.struck == 3)
-    assert after.age.lithium_Ah / before.age.lithium_Ah == pytest.approx(0.99**2, abs=1e-3)
+    # What ageing itself changes between the two cycles is far less than one loss more or fewer, which is a hundredth.
+    assert after.age.lithium_Ah / before.age.lithium_Ah == pytest.approx(0.99**2, abs=4e-3)
 
 
 def test_a_struck_test_goes_on_from_any_check_up_to_the_same_end(bench_cell, request_for):
