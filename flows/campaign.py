@@ -319,7 +319,8 @@ def _silent(tick: _Tick, running: list[Trial]) -> str | None:
     if {event.trial for event in said} != {trial.number for trial in running}:
         return None
     names = sorted({trial.cycler or "" for trial in running})
-    return f"{NO_ANSWER} {', '.join(names)}, asked {UNANSWERED_UNTIL_ASKED} times; at last: {said[-1].data.get('error')}"
+    asked = f"{NO_ANSWER} {', '.join(names)}, asked {UNANSWERED_UNTIL_ASKED} times; at last: {said[-1].data.get('error')}"
+    return f"{asked} Look at it and its line: the campaign goes on by itself when it answers."
 
 
 def _hear_again(tick: _Tick) -> None:

@@ -14,7 +14,9 @@ from flows.cyclers import DEFAULT_CYCLERS, make_cycler, make_cyclers
 from orchestrator.domain.campaign_spec import CampaignSpec, CyclerSpec
 from orchestrator.domain.clock import Clock, SystemClock, VirtualClock
 from orchestrator.domain.cycler import Cycler, LabBound, VirtualTimeCycler
-from orchestrator.domain.errors import Fault, SpecError, StoreError
+from orchestrator.domain.errors import CampaignError, Fault, SpecError, StoreError
+from orchestrator.domain.recording import Recording
+from orchestrator.domain.trial import TrialStatus
 from orchestrator.domain.value import to_plain
 from orchestrator.store import RecordingArchive, TrialStore
 from orchestrator.store.engine import system_now
@@ -132,6 +134,26 @@ class Lab:
         for cycler in fresh.values():
             self._attach(cycler)
         return {self._made[text].capabilities.name: self._made[text] for text in wanted}
+
+    def recording(self, campaign: str, number: int) -> Recording:
+        """What was measured in a finished trial's last attempt.
+
+        Raises:
+            CampaignError: if there is no such trial, or nothing was recorded of it.
+        """
+        trial, spec = self.store.trial(campaign, number), self.store.campaign(campaign).spec
+        file = self.store.recording_of(campaign, number)
+        if file is None:
+            raise CampaignError(f"nothing was recorded of trial {number} of '{campaign}' ({trial.status}).")
+        cell = spec.experiment.cell
+        return Recording(
+            columns=self.archive.read(file),
+            nominal_capacity_Ah=cell.nominal_capacity_Ah,
+            end_of_life=spec.experiment.end_of_life,
+            complete=trial.status is TrialStatus.COMPLETED,
+            synthetic=cell.synthetic,
+            key=trial.key,
+        )
 
     def _attach(self, cycler: Cycler) -> None:
         """Give a cycler its clock and folder, and the store its channels."""

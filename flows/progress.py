@@ -65,7 +65,16 @@ def summary(lab: Lab, result: CampaignResult) -> RenderableType:
         star = " *" if trial.number in result.front else ""
         candidate = ", ".join(f"{n} {v:.3g}" if isinstance(v, float) else f"{n} {v}" for n, v in trial.candidate.items())
         table.add_row(f"{trial.number}{star}", trial.status, candidate, *(_cell(trial.outcome.get(m)) for m in metrics))
-    return Group(table, Text(_closing_lines(lab, result)))
+    return Group(table, Text(_reasons(result)), Text(_closing_lines(lab, result)))
+
+
+def _reasons(result: CampaignResult) -> str:
+    """Why trials ended as they did or have no value: one line a reason, with the trials that share it."""
+    trials: dict[str, list[str]] = {}
+    for trial in result.trials:
+        if trial.stopped_because:
+            trials.setdefault(trial.stopped_because, []).append(str(trial.number))
+    return "".join(f"\ntrial {', '.join(numbers)}: {reason}" for reason, numbers in trials.items())
 
 
 def _cell(estimate: dict[str, object] | None) -> str:

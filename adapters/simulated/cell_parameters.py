@@ -128,3 +128,9 @@ def equilibrium(cell: CellParameters, state: CellState, voltage_V: float, discha
         low, high = (y, high) if above else (low, y)
     x = min(graphite(y), 0.999)
     return x - discharged_Ah / negative_Ah, y + discharged_Ah / positive_Ah
+
+
+def rested_voltage_V(cell: CellParameters, state: CellState, voltage_V: float, discharged_Ah: float) -> float:
+    """The voltage of a cell that was at rest at `voltage_V`, lost `discharged_Ah` and rested again."""
+    x, y = equilibrium(cell, state, voltage_V, discharged_Ah)
+    return float(cell.positive.potential_V(y, math) - cell.negative.potential_V(x, math))

@@ -3,7 +3,8 @@
 Each check-up carries all that the next one needs, so a test goes on from any of them, in any process, to the same end.
 
 A check-up begins rested at the full voltage (at the empty one, if its protocol charges first) and ends with the protocol's
-last step. So it takes out 2 to 4 mAh more than it puts back: its coulombic efficiency, slightly above one, means nothing.
+last step. So it takes out 2 to 4 mAh more than it puts back: its coulombic efficiency, slightly above one, means nothing. A
+charge that ends by time and leaves a cell short of full is felt by the next check-up, which begins so much emptier.
 
 A check-up protocol of its own follows the cycle, from the same rest. What little it ages the cell is left out.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from adapters.simulated import ageing
 from adapters.simulated.ageing import Age, Pace, Stress
+from adapters.simulated.cell_parameters import rested_voltage_V
 from adapters.simulated.cell_presets import preset_for
 from adapters.simulated.cell_steps import Array, Cause, CyclingCell
 from adapters.simulated.checkup_cycle import (
@@ -35,6 +37,7 @@ from orchestrator.domain import RunRequest, RunState, SafetyLimits
 ALWAYS_CHECKED = (10, 100)
 # A test ends this far below the end of life, so that neither noise nor interpolation brings the last capacity back above it.
 CLEARLY_BELOW_AH = 1e-3
+SURELY_UNCHARGED = 0.01  # share of the nominal capacity
 DEVICE = "device"  # the cause of an end that the cycler, not the cell or its model, brought about
 
 
@@ -51,6 +54,7 @@ class CheckUp:
         broken: why the cycle broke off, or None.
         struck: how many faults of the cell have struck so far.
         reference_s: how long the check-up protocol took after the cycle; None if none was begun.
+        uncharged_Ah: what the cycle's charge left out of a full cell: the next recorded cycle begins so much emptier.
     """
 
     index: int
@@ -63,6 +67,7 @@ class CheckUp:
     broken: BreakOff | None = None
     struck: int = 0
     reference_s: float | None = None
+    uncharged_Ah: float = 0.0
 
     @property
     def cycle(self) -> int:
@@ -104,8 +109,8 @@ class LifeTest:
         self._preset, self._law = preset, preset.law
         self._plan = plan_cycle(request.protocol, preset.parameters)
         self._checkup_plan = plan_checkup(request.checkup, preset.parameters) if request.checkup else []
-        charge_first = begins_with_charge(request.protocol, preset.parameters)
-        self._rest_V = request.cell.min_voltage_V if charge_first else request.cell.max_voltage_V
+        self._charge_first = begins_with_charge(request.protocol, preset.parameters)
+        self._rest_V = request.cell.min_voltage_V if self._charge_first else request.cell.max_voltage_V
         self._individual = ageing.manufacture(generator(seed, request.key, "cell"), self._law)
 
     def run(self, after: CheckUp | None = None) -> Iterator[CheckUp | LifeEnd]:
@@ -205,10 +210,19 @@ class LifeTest:
         return self._simulate(last.index + 1, ageing.advance(self._individual, last.age, pace, cycle, self._law), last)
 
     def _simulate(self, index: int, age: Age, last: CheckUp | None) -> CheckUp:
-        done = simulate_cycle(self._cell, self._plan, self._under(age, self._request.protocol.limits))
+        uncharged_Ah = 0.0 if last is None else last.uncharged_Ah
+        done = simulate_cycle(self._cell, self._plan, self._under(age, self._request.protocol.limits, uncharged_Ah))
         start_s = 0.0 if last is None else _start_s(last, age.cycle, done)
         struck = last.struck if last else 0
-        return CheckUp(index, start_s, done.duration_s, done.capacity_Ah, age, done.stress, done.samples, done.broken, struck)
+        cycle = CheckUp(index, start_s, done.duration_s, done.capacity_Ah, age, done.stress, done.samples, done.broken, struck)
+        return cycle if done.broken else replace(cycle, uncharged_Ah=self._uncharged_Ah(done, uncharged_Ah))
+
+    def _uncharged_Ah(self, done: SimulatedCycle, before_Ah: float) -> float:
+        """What a charge that ends by time leaves out of a full cell; the few mAh by which any cycle misses its start are none."""
+        if self._charge_first:
+            return 0.0
+        missing_Ah = before_Ah + float(done.samples["discharged_Ah"][-1] - done.samples["charged_Ah"][-1])
+        return missing_Ah if missing_Ah > SURELY_UNCHARGED * self._law.nominal_capacity_Ah else 0.0
 
     def _with_checkup(self, checkup: CheckUp) -> CheckUp:
         """The same, followed by the check-up protocol if one is asked for."""
@@ -220,10 +234,13 @@ class LifeTest:
         done = simulate_checkup(self._cell, self._checkup_plan, self._under(checkup.age, asked.limits), spectra=spectra)
         return replace(checkup, samples=followed_by(cycle, done), reference_s=done.duration_s, broken=done.broken)
 
-    def _under(self, age: Age, limits: SafetyLimits) -> Circumstances:
+    def _under(self, age: Age, limits: SafetyLimits, uncharged_Ah: float = 0.0) -> Circumstances:
         contacts = generator(self._seed, self._request.key, f"contacts/{age.cycle}")
         state = replace(ageing.state_of(self._individual, age, contacts, self._law), leak_S=age.leak_S)
-        return Circumstances(self._preset, state, self._rest_V, self._request.ambient_temperature_degC, limits)
+        rest_V = self._rest_V
+        if uncharged_Ah > 0:
+            rest_V = rested_voltage_V(self._preset.parameters, state, rest_V, uncharged_Ah)
+        return Circumstances(self._preset, state, rest_V, self._request.ambient_temperature_degC, limits)
 
 
 def _first_cycle_after(last: CheckUp, at_s: float) -> int:

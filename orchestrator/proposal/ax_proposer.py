@@ -126,9 +126,11 @@ class AxProposer:
     def _sobol(self, n: int, history: History) -> list[Proposal]:
         with reproducible(history.spec.seed), _quiet():
             experiment = ax_experiment(history, self.space)
-            generator = Generators.SOBOL(experiment=experiment, seed=history.spec.seed, init_position=len(history.points))
-            try:
-                found = self._candidates(generator.gen(n=n).arms)
+            known = {p.candidate for p in history.points}
+            generator = Generators.SOBOL(experiment=experiment, seed=history.spec.seed)
+            try:  # from the sequence's start: constraints reject points, so the number of candidates is no position in it
+                drawn = self._candidates(generator.gen(n=n + len(known)).arms)
+                found = [c for c in drawn if c not in known][:n]
             except AxError:  # constraints that leave almost nothing of the box: rejection finds no point
                 found = sobol_candidates(self.space, n, history.seed("design"))
         return proposals_of([(c, "first design: spread evenly over the space") for c in found], "Sobol", "ax", history)

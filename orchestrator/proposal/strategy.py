@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 
 from orchestrator.domain import CampaignSpec, CandidateTable, SpecError
@@ -50,6 +51,8 @@ def _make(spec: CampaignSpec) -> Proposer:
         return TableProposer(spec.space)
     if strategy == "table":
         raise SpecError("strategy 'table' needs a finite list of candidates.")
+    # Ax announces its own database at import, of which nothing is used here.
+    logging.getLogger("ax.storage.sqa_store.with_db_settings_base").setLevel(logging.WARNING)
     from orchestrator.proposal.ax_proposer import AxProposer
 
     return AxProposer(spec)

@@ -13,6 +13,7 @@ from flows import Lab, advance_campaign, resume_campaign, run_campaign, start_ca
 from flows.control import request_stop
 from orchestrator.domain import Budget, CampaignSpec, CandidateTable, Experiment, Objective, RunState, SafetyLimits
 from orchestrator.domain.campaign_spec import CyclerSpec
+from orchestrator.domain.errors import CampaignError
 from tests.adapters.simulated.conftest import BenchCell
 from tests.flows.conftest import ROWS, replay, small_spec
 
@@ -49,6 +50,19 @@ def run_to_the_end(lab, spec):
     while result.status == "needs_attention":
         result = resume_campaign(lab, spec.name, caretaker)
     return result
+
+
+def test_a_recording_is_read_by_trial(folder):
+    """What was measured, with all that features need to know; a trial of which nothing was recorded says so."""
+    with Lab.open(folder, cyclers=[SimulatedCycler(1, cell=BenchCell())]) as lab:
+        run_campaign(lab, cells_spec(budget=Budget(trials=1)))
+        recording = lab.recording("cells", 1)
+        assert len(recording) > 100
+        assert (recording.nominal_capacity_Ah, recording.synthetic, recording.key) == (1.1, True, "cells/1/1")
+    with Lab.open(folder / "other", cyclers=[replay(1)]) as lab:
+        run_campaign(lab, small_spec(budget=Budget(trials=1)))
+        with pytest.raises(CampaignError, match="nothing was recorded of trial 1"):
+            lab.recording("small", 1)
 
 
 @pytest.mark.parametrize("seed", [1, 5])

@@ -101,3 +101,12 @@ def test_the_same_history_gives_the_same_proposals():
     history = read_history(campaign_spec, told(campaign_spec, sobol_candidates(campaign_spec.space, 7, 1)))
     once, again = (AxProposer(campaign_spec).propose(1, history)[0].candidate.parameters for _ in range(2))
     assert once == pytest.approx(again, abs=1e-6)
+
+
+def test_a_design_under_constraints_repeats_no_candidate():
+    """One at a time, as channels become free: rejected points of the sequence do not bring earlier ones back."""
+    campaign_spec, known = campaign(seed=1), []
+    for number in range(1, 6):
+        found = AxProposer(campaign_spec).propose(1, read_history(campaign_spec, known))
+        known.append(Trial(number, found[0].candidate, TrialStatus.RUNNING))
+    assert len({trial.candidate for trial in known}) == 5

@@ -70,6 +70,14 @@ def test_a_life_test_of_the_nmc_cell_runs_to_its_end():
         assert nmc_life(**harder)[1].cycles < 0.75 * end.cycles
 
 
+def test_a_charge_that_ends_by_time_leaves_the_cell_short_of_full():
+    """What the charge did not put in the next recorded cycle cannot take out: after the first, cycles give what they got."""
+    checkups, _ = nmc_life(charge_rate_C=2.0, max_cycles=200)
+    ratios = [c.samples["discharged_Ah"][-1] / c.samples["charged_Ah"][-1] for c in checkups]
+    assert ratios[0] > 1.01
+    assert ratios[1:] == pytest.approx([1.0] * len(ratios[1:]), abs=0.005)
+
+
 def with_leak(preset, leak_S):
     """A cycle of discharge, charge and rest of a fresh cell with an internal short."""
     design, cell = CELL_DESIGNS[preset.name], pybamm_cell(preset.name)
