@@ -83,7 +83,12 @@ class ReplayCycler:
         if not names or len(set(names)) < len(names):
             raise SpecError(Fault("channels", f"must be at least one, with names that differ (got {channels!r})."))
         self.capabilities = Capabilities(
-            name=name, channels=names, limits=_ALL_LIMITS, metrics=frozenset(self._targets), synthetic=synthetic
+            name=name,
+            channels=names,
+            limits=_ALL_LIMITS,
+            metrics=frozenset(self._targets),
+            synthetic=synthetic,
+            records=False,
         )
         self._faults = read_faults(faults, names, FAULTS, "a replay")
         self._line = Line(name, self._faults, self._now_h, folder)

@@ -63,7 +63,10 @@ def _installed_faults(sections: Mapping[str, Any]) -> list[Fault]:
 
 
 def _metric_faults(sections: Mapping[str, Any], cyclers: Iterable[Cycler]) -> list[Fault]:
-    produced = set(known_metrics()).union(*(cycler.capabilities.metrics for cycler in cyclers))
+    """Metrics that nothing produces: no cycler reports them, or no cycler gives the time series they are computed from."""
+    offers = [cycler.capabilities for cycler in cyclers]
+    computed = set(known_metrics()) if not offers or any(offer.records for offer in offers) else set()
+    produced = computed.union(*(offer.metrics for offer in offers))
     remedy = f"Known: {', '.join(sorted(produced))}; others through entry points of voltloop.metrics."
     return [
         Fault(f"{section}[{i}].metric", f"nothing produces the metric '{item.metric}'.", remedy)

@@ -155,6 +155,7 @@ class Capabilities:
         searchable: whether `find(key)` is reliable; if not, an unanswered submission needs a person.
         metrics: metrics that it reports itself (`RunStatus.results`).
         synthetic: its numbers come from a model.
+        records: whether it gives time series; without them only its own metrics are there.
         poll_s: how often, in lab seconds, asking makes sense.
     """
 
@@ -165,6 +166,7 @@ class Capabilities:
     metrics: frozenset[str] = frozenset()
     synthetic: bool = False
     poll_s: float = 60.0
+    records: bool = True
 
 
 @runtime_checkable

@@ -117,6 +117,11 @@ def test_stop_channels_and_approve_speak_to_the_store(voltloop, spec_file):
 BAD = {
     "unknown parameter": ('features = ["x"]', 'features = ["y"]', "'y' is not a column"),
     "objective nobody produces": ('metric = "result"', 'metric = "glory"', "nothing produces the metric 'glory'"),
+    "objective this cycler cannot give": (
+        'metric = "result"',
+        'metric = "charge_time_min"',
+        "nothing produces the metric 'charge_time_min'. Known: result",
+    ),
     "missing table": ('table = "rows.csv"\nfeatures', 'table = "gone.csv"\nfeatures', "there is no file"),
     "unknown cycler": ('kind = "replay"', 'kind = "replya"', "'replya' is no kind of cycler. Known: replay, simulated"),
     "unknown keyword": ("channels = 2", "chanels = 2", "chanels: is not a setting of a replay cycler"),
