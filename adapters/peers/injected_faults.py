@@ -140,6 +140,13 @@ class InjectedFault:
 GivenFaults = Iterable[InjectedFault | Mapping[str, Any]]
 
 
+def _named(item: Any) -> Any:
+    """A table whose channel is a number, with the channel's name: who counts channels writes `channel = 1`."""
+    if isinstance(item, Mapping) and type(item.get("channel")) is int:
+        return {**item, "channel": str(item["channel"])}
+    return item
+
+
 def read_faults(
     given: GivenFaults, channels: Sequence[str], kinds: frozenset[FaultKind] = frozenset(FaultKind), where: str = "a cycler"
 ) -> tuple[InjectedFault, ...]:
@@ -162,7 +169,7 @@ def read_faults(
     wrong: list[Fault] = []
     for i, item in enumerate(given):
         try:
-            fault = item if isinstance(item, InjectedFault) else from_plain(InjectedFault, item)
+            fault = item if isinstance(item, InjectedFault) else from_plain(InjectedFault, _named(item))
         except SpecError as error:
             wrong += [problem.under(f"faults[{i}]") for problem in error.faults]
             continue

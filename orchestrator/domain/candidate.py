@@ -163,6 +163,8 @@ def read_rows(path: Path) -> tuple[dict[str, ParameterValue | None], ...]:
 def _read_csv(path: Path) -> list[dict[str, ParameterValue | None]]:
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
+        if len(reader.fieldnames or ()) == 1 and ";" in (reader.fieldnames or ("",))[0]:
+            raise SpecError(f"'{path}' separates its columns by semicolons. Save it with commas (and points in numbers).")
         rows = []
         for row in reader:
             if None in row or None in row.values():

@@ -64,7 +64,7 @@ def read_spec(path: Path, further: Sequence[Check] = ()) -> CampaignSpec:
     if not path.is_file():
         raise SpecError(f"there is no spec file '{path}'. `voltloop init NAME` writes one to start from.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         plain = tomllib.loads(text)
     except OSError as error:
         raise SpecError(f"'{path}' cannot be read: {error.strerror}.") from None

@@ -146,3 +146,8 @@ def test_the_document_lists_every_kind_with_its_default():
     for kind, default in shown.items():
         number = SIZES[kind][2] if kind in SIZES else None
         assert default.strip() == ("" if number is None else "not a number" if math.isnan(number) else f"{number:g}")
+
+
+def test_a_channel_may_be_counted():
+    """`channel = 1` in a spec means the channel named "1"."""
+    assert read_faults([{"kind": "channel_dead", "channel": 1}], ["1", "2"])[0].channel == "1"

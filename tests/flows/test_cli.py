@@ -217,6 +217,16 @@ def test_templates_check_without_a_fault(voltloop, template, public_data):
     assert (code, "is there already" in err) == (2, True)
 
 
+def test_files_as_spreadsheets_save_them(voltloop, spec_file, tmp_path):
+    """A byte order mark is no fault; semicolons are named."""
+    spec_file.write_text("\ufeff" + spec_file.read_text(), encoding="utf-8")
+    assert voltloop("check", spec_file)[0] == 0
+    table = tmp_path / "rows.csv"
+    table.write_text(table.read_text().replace(",", ";"))
+    code, _, err = voltloop("check", spec_file)
+    assert (code, "separates its columns by semicolons" in err) == (2, True)
+
+
 def test_unknown_words_exit_2(voltloop):
     """Unknown commands, templates and options are bad input, not crashes."""
     assert voltloop("fly")[0] == 2
