@@ -36,7 +36,7 @@ duration_h = "hours"
 channels = 4
 """)
     script = [sys.executable, str(ROOT / "benchmarks" / "kill_and_resume.py")]
-    options = ["--spec", str(spec), "--kills", "3", "--shortest", "3.5", "--longest", "7"]
+    options = ["--spec", str(spec), "--kills", "3", "--shortest", "1", "--longest", "5"]
     done = subprocess.run([*script, *options], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "fault:" not in done.stdout
+    assert "3 kills of 3 asked" in done.stdout
