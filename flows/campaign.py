@@ -90,8 +90,8 @@ class _Tick:
 def advance_campaign(lab: Lab, name: str) -> TickReport:
     """Do whatever is due in a campaign now.
 
-    A campaign that waits for a person still takes in what ended and carries out stops; it starts nothing. If it waited for
-    cyclers that did not answer, it goes on by itself when they do.
+    A campaign that waits for a person still settles what was begun, takes in what ended and carries out stops; it begins
+    nothing. If it waited for cyclers that did not answer, it goes on by itself when they do.
 
     In virtual time, time first passes to the next end of a test.
 

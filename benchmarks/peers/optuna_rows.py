@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 
 import numpy as np
 import optuna
@@ -16,7 +17,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
-class OptunaRows(Tally):
+class OptunaRows(Tally, ABC):
     """A study with one of Optuna's samplers; recommends the best observed mean: Optuna has no other."""
 
     name = "optuna"
@@ -29,8 +30,9 @@ class OptunaRows(Tally):
         self.study = optuna.create_study(direction="maximize", sampler=self._sampler(seed))
         self._asked: list[Trial] = []
 
+    @abstractmethod
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        raise NotImplementedError
+        """Which of Optuna's samplers asks."""
 
     def propose(self, n: int) -> list[int]:
         """The rows next to the study's n points, asked together."""
