@@ -100,6 +100,8 @@ def _closing_lines(lab: Lab, result: CampaignResult) -> str:
         lines.append(
             f"recommendation: {choice[1]['why']}" if choice[0] == "recommended" else f"no recommendation: {choice[1]['why']}"
         )
+    if choice is not None and choice[0] == "recommended":
+        lines.append("(the recommendation is what all trials together say of a candidate; the table shows what single cells did)")
     if result.report:
         lines.append(f"report: {result.report}")
     return "\n".join(lines)
