@@ -320,7 +320,7 @@ def _silent(tick: _Tick, running: list[Trial]) -> str | None:
         return None
     names = sorted({trial.cycler or "" for trial in running})
     asked = f"{NO_ANSWER} {', '.join(names)}, asked {UNANSWERED_UNTIL_ASKED} times; at last: {said[-1].data.get('error')}"
-    return f"{asked} Look at it and its line: the campaign goes on by itself when it answers."
+    return f"{asked} Look at it and its line; when it answers, the service goes on by itself, and so does `voltloop resume`."
 
 
 def _hear_again(tick: _Tick) -> None:
@@ -328,7 +328,8 @@ def _hear_again(tick: _Tick) -> None:
     store, name = tick.bench.lab.store, tick.campaign.name
     if not (tick.campaign.status_reason or "").startswith(NO_ANSWER):
         return
-    if all(_answers(tick, trial) for trial in tick.having(_S.RUNNING)) and not tick.having(_S.DISPATCHING):
+    running = tick.having(_S.RUNNING)
+    if any(_answers(tick, trial) for trial in running) or not (running or tick.having(_S.DISPATCHING)):
         store.log(
             RESUMED, campaign=name, data={"ended": _looked_at(tick), "by": "the cyclers answer"}, lab_time_h=tick.bench.now_h
         )

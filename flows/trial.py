@@ -206,7 +206,7 @@ def _all_rows(cycler: Cycler, ref: RunRef) -> list[dict[str, NDArray[Any]]]:
     while repeated < REPEATED_ANSWERS:
         columns, following = cycler.read(ref, cursor)
         moved = following != cursor
-        if not columns and not moved:
+        if not columns and (not moved or following is None):
             break
         if columns and (moved or not parts):
             parts.append(columns)
