@@ -67,18 +67,18 @@ def sampled_values(encoding: SpaceEncoding, n: int, seed: int, anchors: Sequence
     return np.vstack([dense, inside, perturbed(encoding, centres, seed)])
 
 
-def perturbed(encoding: SpaceEncoding, centres: Matrix, seed: int) -> Matrix:
-    """Feasible points around centres of shape (k, p), at several distances; shape (N, p)."""
+def perturbed(encoding: SpaceEncoding, centres: Matrix, seed: int, radii: Sequence[float] = RADII) -> Matrix:
+    """Feasible points around centres of shape (k, p), at several distances (shares of the cube); shape (N, p)."""
     rng = np.random.default_rng(seed)
     latent = encoding.latent_from_values(centres)
     around = [
-        np.clip(latent[:, None] + radius * _steps(rng, (len(centres), PER_RADIUS, encoding.latent)), 0, 1) for radius in RADII
+        np.clip(latent[:, None] + radius * _steps(rng, (len(centres), PER_RADIUS, encoding.latent)), 0, 1) for radius in radii
     ]
     U = np.concatenate(around).reshape(-1, encoding.latent)
     choices = _choices(encoding)
     if choices.any():
         changed = (rng.random(U.shape) < _CHOICE_CHANGED) & choices
-        kept = np.tile(np.repeat(latent, PER_RADIUS, axis=0), (len(RADII), 1))
+        kept = np.tile(np.repeat(latent, PER_RADIUS, axis=0), (len(radii), 1))
         U = np.where(changed, rng.random(U.shape), np.where(choices, kept, U))
     V = encoding.values_from_latent(U)
     return V[encoding.feasible(V)]
