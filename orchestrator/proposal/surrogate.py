@@ -45,6 +45,22 @@ class Readings:
         return cls(X, np.array([e.mean for e in estimates]), np.array([e.sem for e in estimates]))
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a surrogate knows of points, worked out once.
+
+    Attributes:
+        X: shape (n, d).
+        mean, variance: of the scaled response, shape (n,).
+        explained: what the readings explain of it, shape (m, n): the covariance between places is the prior's less the product.
+    """
+
+    X: Matrix
+    mean: Matrix
+    variance: Matrix
+    explained: Matrix
+
+
 class Surrogate:
     """The belief about one metric.
 
@@ -100,7 +116,21 @@ class Surrogate:
         return np.maximum(self.prior_variance - (self._explained(X) ** 2).sum(axis=0), _VARIANCE_FLOOR)
 
     def _explained(self, X: Matrix) -> Matrix:
-        return np.asarray(solve_triangular(self._factor, self._kernel(self._X, X), lower=True, check_finite=False))
+        return self._whitened(self._kernel(self._X, X))
+
+    def _whitened(self, cross: Matrix) -> Matrix:
+        return np.asarray(solve_triangular(self._factor, cross, lower=True, check_finite=False))
+
+    def place(self, X: Matrix) -> Place:
+        """What is known of points of shape (n, d), for those who ask for more than one thing."""
+        cross = self._kernel(self._X, X)
+        explained = self._whitened(cross)
+        variance = np.maximum(self.prior_variance - (explained**2).sum(axis=0), _VARIANCE_FLOOR)
+        return Place(X, cross.T @ self._weights, variance, explained)
+
+    def covariance_between(self, a: Place, b: Place) -> Matrix:
+        """The covariance of the scaled response between two places: shape (n, m)."""
+        return self._kernel(a.X, b.X) - a.explained.T @ b.explained
 
     def posterior(self, X: Matrix) -> tuple[Matrix, Matrix]:
         """Mean and standard deviation of the underlying response, not of one cell.
