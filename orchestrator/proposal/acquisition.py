@@ -13,18 +13,20 @@ count as tested: their values are sampled too, which is what keeps a batch apart
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
 from orchestrator.domain import OutcomeConstraint
 from orchestrator.proposal.beliefs import Beliefs
 from orchestrator.proposal.history import History
-from orchestrator.proposal.surrogate import Surrogate
+from orchestrator.proposal.surrogate import Place, Surrogate
 
 Matrix = NDArray[np.float64]
 
@@ -66,6 +68,38 @@ def goals_of(history: History, beliefs: Beliefs, baseline: Matrix) -> list[Goal]
     return goals
 
 
+class Places:
+    """What every surrogate of a campaign knows of the same points, each worked out when it is asked for.
+
+    Args:
+        X: points of the cube, shape (n, d).
+    """
+
+    def __init__(self, X: Matrix, known: dict[int, Place] | None = None) -> None:
+        self.X = X
+        self._known = known or {}
+
+    def of(self, surrogate: Surrogate) -> Place:
+        """One surrogate's."""
+        if id(surrogate) not in self._known:
+            self._known[id(surrogate)] = surrogate.place(self.X)
+        return self._known[id(surrogate)]
+
+    def ask(self, surrogates: Iterable[Surrogate]) -> Places:
+        """Itself, with what these surrogates know kept for whoever asks next."""
+        for surrogate in surrogates:
+            self.of(surrogate)
+        return self
+
+    def part(self, start: int, stop: int) -> Places:
+        """Of some of the points, with what is already known of them."""
+        known = {
+            key: Place(p.X[start:stop], p.mean[start:stop], p.variance[start:stop], p.explained[:, start:stop])
+            for key, p in self._known.items()
+        }
+        return Places(self.X[start:stop], known)
+
+
 class NoisyImprovement:
     """The expected improvement over a baseline whose values are uncertain.
 
@@ -85,33 +119,44 @@ class NoisyImprovement:
         seed: int,
         constraints: Sequence[OutcomeConstraint] | None = None,
     ) -> None:
-        self.beliefs = beliefs
+        self.beliefs, self.seed = beliefs, seed
         self.constraints = tuple(history.spec.constraints if constraints is None else constraints)
         baseline = np.unique(baseline, axis=0)
         self.goals = goals_of(history, beliefs, baseline)
-        self.baseline = self._pruned(baseline)
+        self._sample(self._pruned(baseline))
+
+    def joined_by(self, X: Matrix) -> NoisyImprovement:
+        """The same with further pending points of shape (k, d)."""
+        further = copy(self)
+        further._sample(np.unique(np.vstack([self.baseline, X]), axis=0))
+        return further
+
+    def _sample(self, baseline: Matrix) -> None:
+        self.baseline = baseline
+        self._base = Places(baseline)
         self._factors: dict[int, Matrix] = {}
-        self._shocks = self._draw(seed)
+        self._shocks = self._draw()
         self._lower, self._upper = self._boxes()
 
     def _pruned(self, baseline: Matrix) -> Matrix:
         """Without points that are surely dominated: they change no sample's front."""
         if len(baseline) <= _PRUNE_ABOVE:
             return baseline
-        means = np.column_stack([goal.mean(baseline) for goal in self.goals])
-        away = _PRUNE_SD * np.column_stack([np.sqrt(g.surrogate.scaled_variance(baseline)) for g in self.goals])
+        places = Places(baseline)
+        means = np.column_stack([goal.sign * places.of(goal.surrogate).mean for goal in self.goals])
+        away = _PRUNE_SD * np.column_stack([np.sqrt(places.of(goal.surrogate).variance) for goal in self.goals])
         floor, ceiling = means - away, means + away
         if self.constraints:
-            floor[self.feasibility(baseline) < 0.5] = -np.inf
+            floor[_probability(self.beliefs, self.constraints, places) < 0.5] = -np.inf
         hopeless = np.array([(floor > top).all(axis=1).any() for top in ceiling])
         return baseline[~hopeless]
 
-    def _draw(self, seed: int) -> dict[int, Matrix]:
+    def _draw(self) -> dict[int, Matrix]:
         """Standard normal shocks by surrogate, each of shape (samples, n)."""
         surrogates = self._surrogates()
         n = len(self.baseline)
         self.samples = SAMPLES if len(self.goals) == 1 else SAMPLES_OF_SEVERAL
-        engine = qmc.Sobol(n * len(surrogates), scramble=True, rng=np.random.default_rng(seed))
+        engine = qmc.Sobol(n * len(surrogates), scramble=True, rng=np.random.default_rng(self.seed))
         normal = ndtri(np.clip(engine.random(self.samples), _SURELY, 1 - _SURELY)).reshape(self.samples, len(surrogates), n)
         return {id(s): normal[:, i] for i, s in enumerate(surrogates)}
 
@@ -123,14 +168,15 @@ class NoisyImprovement:
         """The Cholesky factor of the baseline's posterior covariance, shape (n, n)."""
         key = id(surrogate)
         if key not in self._factors:
-            covariance = surrogate.scaled_covariance(self.baseline, self.baseline)
+            base = self._base.of(surrogate)
+            covariance = surrogate.covariance_between(base, base)
             ridge = 1e-7 * surrogate.prior_variance
             self._factors[key] = np.asarray(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))), dtype=np.float64)
         return self._factors[key]
 
     def _samples(self, surrogate: Surrogate) -> Matrix:
         """Joint samples of the scaled response at the baseline, shape (samples, n)."""
-        return surrogate.scaled_mean(self.baseline) + self._shocks[id(surrogate)] @ self._factor(surrogate).T
+        return self._base.of(surrogate).mean + self._shocks[id(surrogate)] @ self._factor(surrogate).T
 
     def _boxes(self) -> tuple[Matrix, Matrix]:
         """Lower and upper corners of the undominated boxes of each sample, shape (samples, boxes, m)."""
@@ -155,19 +201,24 @@ class NoisyImprovement:
             mask &= values <= (np.inf if constraint.upper is None else constraint.upper)
         return mask
 
-    def __call__(self, X: Matrix) -> Matrix:
+    def __call__(self, X: Matrix | Places) -> Matrix:
         """The expected improvement at points of shape (n, d), times the probability of keeping the constraints: (n,)."""
-        step = max(1, _WORK // (self._lower.size // len(self.goals)))
-        parts = [self._improvement(X[i : i + step]) for i in range(0, len(X), step)] or [np.zeros(0)]
-        gain = np.concatenate(parts)
-        if len(gain) and gain.max() <= 0.0:
-            gain = self._distant(X)
-        return gain * self.feasibility(X)
+        places = X if isinstance(X, Places) else Places(X)
+        step, n = max(1, _WORK // (self._lower.size // len(self.goals))), len(places.X)
+        gains, chances, distant = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
+        for start in range(0, n, step):
+            part = places.part(start, start + step)
+            gains.append(self._improvement(part))
+            chances.append(_probability(self.beliefs, self.constraints, part))
+            distant.append(self._distant(part))
+        gain = np.concatenate(gains)
+        nothing = not len(gain) or gain.max() <= 0.0
+        return np.asarray((np.concatenate(distant) if nothing else gain) * np.concatenate(chances))
 
-    def _improvement(self, X: Matrix) -> Matrix:
+    def _improvement(self, places: Places) -> Matrix:
         volume: Matrix | float = 1.0
         for j, goal in enumerate(self.goals):
-            mean, sd = self._conditional(goal, X)
+            mean, sd = self._conditional(goal, places.of(goal.surrogate))
             low = sd[:, None, None] * _improvement_of((mean[..., None] - self._lower[None, ..., j]) / sd[:, None, None])
             if self._upper[..., j].min() < _BEYOND:
                 high = sd[:, None, None] * _improvement_of((mean[..., None] - self._upper[None, ..., j]) / sd[:, None, None])
@@ -175,21 +226,21 @@ class NoisyImprovement:
             volume = volume * low
         return np.asarray(np.asarray(volume).sum(axis=2).mean(axis=1))
 
-    def _conditional(self, goal: Goal, X: Matrix) -> tuple[Matrix, Matrix]:
-        """Means of shape (n, samples) and sds of shape (n,) at X, given each sample of the baseline."""
+    def _conditional(self, goal: Goal, place: Place) -> tuple[Matrix, Matrix]:
+        """Means of shape (n, samples) and sds of shape (n,) at a place, given each sample of the baseline."""
         surrogate = goal.surrogate
-        cross = surrogate.scaled_covariance(self.baseline, X)
-        gain = np.linalg.solve(self._factor(surrogate), cross)
-        mean = surrogate.scaled_mean(X)[:, None] + (self._shocks[id(surrogate)] @ gain).T
-        variance = surrogate.scaled_variance(X) - (gain**2).sum(axis=0)
+        cross = surrogate.covariance_between(self._base.of(surrogate), place)
+        gain = solve_triangular(self._factor(surrogate), cross, lower=True, check_finite=False)
+        mean = place.mean[:, None] + (self._shocks[id(surrogate)] @ gain).T
+        variance = place.variance - (gain**2).sum(axis=0)
         return goal.sign * mean, np.sqrt(np.maximum(variance, 1e-10))
 
-    def _distant(self, X: Matrix) -> Matrix:
+    def _distant(self, places: Places) -> Matrix:
         """Where every improvement underflows: how near the belief comes to the reference point, positive."""
-        sds = [np.sqrt(g.surrogate.scaled_variance(X)) for g in self.goals]
-        z = sum(
-            (np.minimum((g.mean(X) - g.reference) / sd, 0.0) for g, sd in zip(self.goals, sds, strict=True)), np.zeros(len(X))
-        )
+        z = np.zeros(len(places.X))
+        for goal in self.goals:
+            place = places.of(goal.surrogate)
+            z += np.minimum((goal.sign * place.mean - goal.reference) / np.sqrt(place.variance), 0.0)
         return 1e-30 / (1.0 - z)
 
     def feasibility(self, X: Matrix) -> Matrix:
@@ -199,9 +250,15 @@ class NoisyImprovement:
 
 def feasibility(beliefs: Beliefs, constraints: Sequence[OutcomeConstraint], X: Matrix) -> Matrix:
     """The probability that constraints hold at points of shape (n, d), taken as independent: shape (n,)."""
-    chance = np.ones(len(X))
+    return _probability(beliefs, constraints, Places(X))
+
+
+def _probability(beliefs: Beliefs, constraints: Sequence[OutcomeConstraint], places: Places) -> Matrix:
+    chance = np.ones(len(places.X))
     for constraint in constraints:
-        mean, sd = beliefs.surrogates[constraint.metric].posterior(X)
+        surrogate = beliefs.surrogates[constraint.metric]
+        place = places.of(surrogate)
+        mean, sd = surrogate.centre + surrogate.scale * place.mean, surrogate.scale * np.sqrt(place.variance)
         above = 0.0 if constraint.lower is None else ndtr((constraint.lower - mean) / sd)
         below = 1.0 if constraint.upper is None else ndtr((constraint.upper - mean) / sd)
         chance *= np.maximum(below - above, 0.0)
