@@ -3,8 +3,9 @@
     y_i = f(x_i) + e_i + c_i,    e_i ~ N(0, sem_i^2) known,    c_i ~ N(0, tau^2) learned: what differs from cell to cell
     f ~ GP(level, s^2 k(x, x'; l_1 ... l_d)),    k Matern-5/2 with one lengthscale per column
 
-The parameters are log l_j, log s^2 and log tau^2, with normal priors on each (log-normal on the quantities), maximised by
-L-BFGS-B on the exact marginal likelihood (Rasmussen and Williams 2006, eq. 5.8) with its exact gradient (eq. 5.9).
+The parameters are log l_j, log s^2 and log tau^2, with normal priors on each (log-normal on the quantities); here are the
+exact marginal likelihood (Rasmussen and Williams 2006, eq. 5.8) and its exact gradient (eq. 5.9), in `hyperparameter_search`
+what maximises them.
 Outcomes come scaled to about one. An unknown level has the prior N(0, 1) and is integrated out, not fitted: with three
 results nobody knows the level.
 
@@ -17,12 +18,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.optimize import minimize
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
 Matrix = NDArray[np.float64]
 
@@ -32,9 +31,9 @@ SPREAD_MEDIAN, SPREAD_LOG_SD = math.exp(-4.0), 1.0
 # Stated noise variance, as a share of the outcome's, from which a further spread between cells is not looked for.
 STATED_NOISE_EXPLAINS = 0.2
 _LOG_SPREAD_BOUNDS = (-12.0, 1.0)
-_LOG_SIGNAL_BOUNDS = (-4.0, 3.0)
-_FIRST_STEPS, _MAX_STEPS = 8, 80
-_SQUARED_FLOOR = 1e-14
+LOG_SIGNAL_BOUNDS = (-4.0, 3.0)
+IMPOSSIBLE = 1e10
+_SQUARED_FLOOR = 5e-14
 
 
 @dataclass(frozen=True)
@@ -74,35 +73,7 @@ class Hyperparameters:
     spread: float
 
 
-def fit_hyperparameters(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hyperparameters:
-    """The most probable hyperparameters.
-
-    Args:
-        X: points of the cube, shape (n, d), n >= 1.
-        y: scaled outcomes, shape (n,).
-        noise: known variances of the scaled outcomes, shape (n,).
-        prior: what is believed before.
-
-    Returns:
-        The end of the more promising of two searches: from the prior's medians, and from mostly noise.
-    """
-    d = X.shape[1]
-    problem = _Problem(X, y, noise, prior)
-    low, high = (math.log(b * math.sqrt(d)) for b in prior.lengthscale_bounds)
-    bounds = [(low, high)] * d + [_LOG_SIGNAL_BOUNDS, _log_spread_bounds(noise)]
-    lowest, highest = np.array(bounds).T
-    starts = [
-        np.r_[np.full(d, problem.log_length), math.log(prior.signal), math.log(SPREAD_MEDIAN)],
-        np.r_[np.full(d, problem.log_length + prior.lengthscale_log_sd), math.log(prior.signal) - 1.0, math.log(0.3)],
-    ]
-    search = partial(minimize, problem.loss, jac=True, method="L-BFGS-B", bounds=bounds)
-    first_steps = [search(np.clip(start, lowest, highest), options={"maxiter": _FIRST_STEPS}) for start in starts]
-    end = search(min(first_steps, key=lambda found: float(found.fun)).x, options={"maxiter": _MAX_STEPS})
-    best = end.x
-    return Hyperparameters(np.exp(best[:d]), float(np.exp(best[d])), float(np.exp(best[d + 1])))
-
-
-def _log_spread_bounds(noise: Matrix) -> tuple[float, float]:
+def log_spread_bounds(noise: Matrix) -> tuple[float, float]:
     """Where the stated errors explain a good part of the scatter, a further spread cannot be told from them: it stays small."""
     explained = float(np.median(noise)) >= STATED_NOISE_EXPLAINS
     return _LOG_SPREAD_BOUNDS[0], math.log(SPREAD_MEDIAN) if explained else _LOG_SPREAD_BOUNDS[1]
@@ -146,64 +117,140 @@ class Replicates:
         return np.asarray(np.bincount(self._point, values, minlength=len(self.X)), dtype=np.float64)
 
 
-class _Problem:
-    """The negative log posterior of the hyperparameters and its gradient."""
+@dataclass(frozen=True)
+class Evidence:
+    """What outcomes say of a covariance, and of every parameter that it depends on.
+
+    Attributes:
+        value: the negative log likelihood of the points' means, up to a constant.
+        pull: its derivative by the covariance, shape (m, m), folded: not symmetric, but its product with any symmetric matrix,
+            summed, is right.
+        by_variance: its derivative by each point's own variance, shape (m,).
+        weights: the covariance's inverse times the outcomes, shape (m,).
+    """
+
+    value: float
+    pull: Matrix
+    by_variance: Matrix
+    weights: Matrix
+
+
+def evidence(covariance: Matrix, y: Matrix) -> Evidence | None:
+    """Rasmussen and Williams 2006, eq. 5.8 and 5.9; None where the covariance, which is overwritten, is not positive definite."""
+    factor, failed = dpotrf(covariance.T, lower=1, overwrite_a=1)
+    if failed:
+        return None
+    weights = np.asarray(dpotrs(factor, y, lower=1)[0])
+    half_log_determinant = float(np.log(factor.diagonal()).sum())
+    # Above the diagonal LAPACK leaves zeros: twice the lower triangle with half of its diagonal stands for the whole.
+    pull = np.asarray(dpotri(factor, lower=1, overwrite_c=1)[0]).T
+    by_variance = 0.5 * (pull.diagonal() - weights**2)
+    np.fill_diagonal(pull, 0.5 * pull.diagonal())
+    pull -= np.multiply.outer(0.5 * weights, weights)
+    return Evidence(0.5 * float(y @ weights) + half_log_determinant, pull, by_variance, weights)
+
+
+class MarginalLikelihood:
+    """The negative log posterior of the hyperparameters and its gradient.
+
+    Args:
+        X: points of the cube, shape (n, d).
+        y: scaled outcomes, shape (n,).
+        noise: known variances of the scaled outcomes, shape (n,).
+        prior: what is believed before.
+    """
 
     def __init__(self, X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> None:
         d = X.shape[1]
+        self.prior = prior
         self.replicates = Replicates(X, y, noise)
         self.X = self.replicates.X
         self.level = 0.0 if prior.known_level else 1.0
         self.log_length = math.log(prior.lengthscale * math.sqrt(d))
         self.centre = np.r_[np.full(d, self.log_length), math.log(prior.signal), math.log(SPREAD_MEDIAN)]
         self.width = np.r_[np.full(d, prior.lengthscale_log_sd), prior.signal_log_sd, SPREAD_LOG_SD]
+        self.bounds = [_log_length_bounds(prior, d)] * d + [LOG_SIGNAL_BOUNDS, log_spread_bounds(noise)]
+
+    @property
+    def starts(self) -> list[Matrix]:
+        """Where to search from: the prior's medians, and mostly noise."""
+        noisy = self.centre + np.r_[self.width[:-2], 0.0, 0.0]
+        noisy[-2:] = math.log(self.prior.signal) - 1.0, math.log(0.3)
+        return [self.centre, noisy]
+
+    def at(self, theta: Matrix) -> Hyperparameters:
+        """The hyperparameters that a vector of shape (d + 2,) stands for."""
+        return Hyperparameters(np.exp(theta[:-2]), float(np.exp(theta[-2])), float(np.exp(theta[-1])))
+
+    def before(self, theta: Matrix) -> tuple[float, Matrix]:
+        """The prior's part of the loss, and its gradient."""
+        step = (theta - self.centre) / self.width
+        return 0.5 * float(step @ step), step / self.width
 
     def loss(self, theta: Matrix) -> tuple[float, Matrix]:
         """The value and the gradient, shape (d + 2,), at log lengthscales, log signal and log spread."""
         d, lengthscales = self.X.shape[1], np.exp(theta[:-2])
         signal, spread = np.exp(theta[-2:])
-        distance = scaled_distance(self.X, self.X, lengthscales)
-        fade = np.exp(-distance)
-        smooth = signal * (1 + distance + distance**2 / 3) * fade
+        smooth, slope_by_square = matern_with_slope(self.X, lengthscales)
+        smooth *= signal
         y, variance = self.replicates.means(spread)
         covariance = smooth + self.level
         covariance[np.diag_indices(len(y))] += variance
-        factor, failed = dpotrf(covariance, lower=1, overwrite_a=1)
-        if failed:
-            return 1e10, np.zeros_like(theta)
-        inverse = _inverse(factor)
-        weights = inverse @ y
-        # Half the derivative of the likelihood by the covariance: what every parameter's own derivative is weighed with.
-        pull = 0.5 * (inverse - np.outer(weights, weights))
+        found = evidence(covariance, y)
+        if found is None:
+            return IMPOSSIBLE, np.zeros_like(theta)
         added, by_spread, by_variance, by_mean = self.replicates.within(spread, y, variance)
-        step = (theta - self.centre) / self.width
-        value = added + 0.5 * y @ weights + np.log(np.diag(factor)).sum() + 0.5 * step @ step
-        slope = step / self.width
-        slope[:d] += self._by_length(pull * signal * (5.0 / 3.0) * (1 + distance) * fade) / lengthscales**2
-        slope[d] += (pull * smooth).sum()
-        slope[d + 1] += spread * (by_spread + np.diag(pull) @ by_variance + weights @ by_mean)
-        return float(value), slope
-
-    def _by_length(self, by_pair: Matrix) -> Matrix:
-        """Sum over pairs of `by_pair` times the squared difference in each column: shape (d,)."""
-        return np.asarray(2 * (by_pair.sum(axis=1) @ self.X**2 - (self.X * (by_pair @ self.X)).sum(axis=0)))
+        value, slope = self.before(theta)
+        slope[d] += np.vdot(found.pull, smooth)
+        slope_by_square *= found.pull
+        slope[:d] += signal * by_log_length(slope_by_square, self.X, lengthscales)
+        slope[d + 1] += spread * (by_spread + found.by_variance @ by_variance + found.weights @ by_mean)
+        return value + added + found.value, slope
 
 
-def _inverse(factor: Matrix) -> Matrix:
-    """The inverse of a matrix from its lower Cholesky factor."""
-    lower, _ = dpotri(factor, lower=1)
-    lower = np.tril(lower)
-    return np.asarray(lower + np.tril(lower, -1).T)
+def _log_length_bounds(prior: Prior, dimension: int) -> tuple[float, float]:
+    low, high = prior.lengthscale_bounds
+    return math.log(low * math.sqrt(dimension)), math.log(high * math.sqrt(dimension))
+
+
+def by_log_length(by_square: Matrix, X: Matrix, lengthscales: Matrix) -> Matrix:
+    """The derivative by each log lengthscale, shape (d,), from -d/d(squared scaled distance) by pair, shape (n, n)."""
+    sides = by_square.sum(axis=0) + by_square.sum(axis=1)
+    apart = sides @ X**2 - 2 * np.einsum("ij,ij->j", X, by_square @ X)
+    return np.asarray(2 * apart / lengthscales**2)
+
+
+def matern_with_slope(X: Matrix, lengthscales: Matrix) -> tuple[Matrix, Matrix]:
+    """The Matern-5/2 correlation between rows of X, and minus its derivative by their squared scaled distance: two of (n, n)."""
+    r = scaled_distance(X, X, lengthscales)
+    fade = np.exp(-r)
+    slope = (1 + r) * fade
+    # r becomes (1 + r + r^2 / 3) exp(-r): these matrices are large, and each pass over them counts.
+    r *= r
+    r *= 1 / 3
+    r *= fade
+    r += slope
+    slope *= 5 / 6
+    return r, slope
 
 
 def scaled_distance(A: Matrix, B: Matrix, lengthscales: Matrix) -> Matrix:
     """sqrt(5) times the distance in lengthscales between rows of A, shape (n, d), and of B, shape (m, d): shape (n, m)."""
-    A, B = A / lengthscales, B / lengthscales
-    squared = (A**2).sum(axis=1)[:, None] + (B**2).sum(axis=1)[None] - 2 * A @ B.T
-    return np.asarray(np.sqrt(5.0 * np.maximum(squared, _SQUARED_FLOOR)))
+    A, B = A * (math.sqrt(5) / lengthscales), B * (math.sqrt(5) / lengthscales)
+    squared = A @ (-2 * B.T)
+    squared += (A**2).sum(axis=1)[:, None]
+    squared += (B**2).sum(axis=1)
+    np.maximum(squared, _SQUARED_FLOOR, out=squared)
+    return np.asarray(np.sqrt(squared, out=squared))
 
 
 def matern(A: Matrix, B: Matrix, lengthscales: Matrix) -> Matrix:
     """The Matern-5/2 correlation between rows of A, shape (n, d), and of B, shape (m, d): shape (n, m)."""
     r = scaled_distance(A, B, lengthscales)
-    return np.asarray((1 + r + r**2 / 3) * np.exp(-r))
+    fade = np.exp(-r)
+    polynomial = r / 3
+    polynomial += 1
+    polynomial *= r
+    polynomial += 1
+    polynomial *= fade
+    return polynomial

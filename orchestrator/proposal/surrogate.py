@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from orchestrator.domain import Estimate
-from orchestrator.proposal.marginal_likelihood import Hyperparameters, Prior, Replicates, fit_hyperparameters, matern
+from orchestrator.proposal.hyperparameter_search import fit_hyperparameters
+from orchestrator.proposal.marginal_likelihood import Hyperparameters, Prior, Replicates, matern
 
 Matrix = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
-from orchestrator.proposal.marginal_likelihood import JITTER, Prior, _Problem, matern
+from orchestrator.proposal.marginal_likelihood import JITTER, MarginalLikelihood, Prior, matern
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def readings():
 def test_replicates_leave_the_likelihood_what_it_is(readings):
     """Differences of the value between parameters equal those of the plain 30-dimensional normal density."""
     X, y, noise = readings
-    problem = _Problem(X, y, noise, Prior())
+    problem = MarginalLikelihood(X, y, noise, Prior())
 
     def plain(theta):
         covariance = np.exp(theta[-2]) * matern(X, X, np.exp(theta[:-2])) + 1 + np.diag(noise + np.exp(theta[-1]) + JITTER)
@@ -32,5 +32,5 @@ def test_replicates_leave_the_likelihood_what_it_is(readings):
 
 def test_the_gradient_is_that_of_the_value(readings):
     """Against finite differences, replicates included."""
-    problem, theta = _Problem(*readings, Prior()), np.array([-0.5, -0.3, 0.1, -0.2, -1.5])
+    problem, theta = MarginalLikelihood(*readings, Prior()), np.array([-0.5, -0.3, 0.1, -0.2, -1.5])
     assert problem.loss(theta)[1] == pytest.approx(approx_fprime(theta, lambda t: problem.loss(t)[0], 1e-6), abs=1e-4)

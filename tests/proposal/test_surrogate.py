@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from orchestrator.proposal.marginal_likelihood import Prior, _Problem, matern
+from orchestrator.proposal.marginal_likelihood import MarginalLikelihood, Prior, matern
 from orchestrator.proposal.surrogate import Readings, fit_surrogate
 
 
@@ -21,7 +21,7 @@ def test_the_gradient_of_the_marginal_likelihood_is_exact(known_level):
     random = np.random.default_rng(1)
     X = random.random((15, 3))
     X[3] = X[2]
-    problem = _Problem(X, random.standard_normal(15), np.full(15, 0.1), Prior(known_level=known_level))
+    problem = MarginalLikelihood(X, random.standard_normal(15), np.full(15, 0.1), Prior(known_level=known_level))
     at = 0.4 * random.standard_normal(5)
     assert check_grad(lambda p: problem.loss(p)[0], lambda p: problem.loss(p)[1], at) < 1e-5
 
