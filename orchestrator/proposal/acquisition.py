@@ -128,7 +128,7 @@ class NoisyImprovement:
     def joined_by(self, X: Matrix) -> NoisyImprovement:
         """The same with further pending points of shape (k, d)."""
         further = copy(self)
-        further._sample(np.unique(np.vstack([self.baseline, X]), axis=0))
+        further._sample(np.unique(np.vstack([self.baseline, X]), axis=0))  # noqa: SLF001 - a copy of itself
         return further
 
     def _sample(self, baseline: Matrix) -> None:

@@ -55,7 +55,7 @@ def _make(spec: CampaignSpec) -> Proposer:
     logging.getLogger("ax.storage.sqa_store.with_db_settings_base").setLevel(logging.WARNING)
     from orchestrator.proposal.ax_proposer import AxProposer
 
-    return AxProposer(spec)
+    return AxProposer(spec, as_shipped=spec.strategy == "ax")
 
 
 def _fitting(spec: CampaignSpec) -> str:

@@ -1,6 +1,7 @@
 """Generation through Ax: constrained, single- and multi-objective, with pending trials."""
 
 import pytest
+from ax.core.observation import ObservationFeatures
 
 from orchestrator.domain import (
     ChoiceParameter,
@@ -13,9 +14,10 @@ from orchestrator.domain import (
     TrialStatus,
 )
 from orchestrator.domain.trial import Trial
-from orchestrator.proposal.ax_proposer import AxProposer, ax_experiment
+from orchestrator.proposal.ax_proposer import AxProposer, BeliefAdapter, ax_experiment
 from orchestrator.proposal.history import read_history
 from orchestrator.proposal.sobol import sobol_candidates
+from orchestrator.proposal.space_encoding import SpaceEncoding
 from orchestrator.proposal.strategy import proposer_for
 from tests.proposal.landscape import SPACE, spec, told
 
@@ -27,22 +29,36 @@ def campaign(**changes):
     return spec(**{**ONE, "space": CONSTRAINED, **changes})
 
 
-def test_auto_generates_through_ax_and_says_so(monkeypatch):
-    """Where there is neither a table nor a safe constraint, Ax's own generators make the candidates."""
-    from ax.adapter.torch import TorchAdapter
+@pytest.mark.parametrize(("strategy", "said"), [("auto", ("noisy improvement", "BeliefAdapter")), ("ax", ("BoTorch", "BoTorch"))])
+def test_auto_generates_through_ax_and_says_so(monkeypatch, strategy, said):
+    """With neither a table nor a safe constraint Ax makes the candidates: from our beliefs, or as it ships with "ax"."""
+    from ax.adapter.base import Adapter
 
-    campaign_spec, calls = campaign(), []
-    gen = TorchAdapter.gen
-    monkeypatch.setattr(TorchAdapter, "gen", lambda self, *a, **k: calls.append(self) or gen(self, *a, **k))
+    campaign_spec, calls = campaign(strategy=strategy), []
+    gen = Adapter.gen
+    monkeypatch.setattr(Adapter, "gen", lambda self, *a, **k: calls.append(self) or gen(self, *a, **k))
     proposer = proposer_for(campaign_spec)
     assert isinstance(proposer, AxProposer)
     first = proposer.propose(2, read_history(campaign_spec, ()))
     assert [p.origin for p in first] == ["Sobol", "Sobol"]
     history = read_history(campaign_spec, told(campaign_spec, sobol_candidates(campaign_spec.space, 8, 1)))
     found = proposer.propose(1, history)
-    assert [(p.origin, p.decision["generator"]) for p in found] == [("BoTorch", "BoTorch")]
-    assert len(calls) == 1
+    assert [(p.origin, p.decision["generator"]) for p in found] == [said]
+    assert len(calls) == 2
     assert not campaign_spec.space.violations(found[0].candidate)
+
+
+def test_what_ax_says_of_candidates_is_what_the_campaign_believes():
+    """Ax's own predictions come from the campaign's surrogates."""
+    campaign_spec = campaign(constraints=(OutcomeConstraint("temperature_max_degC", upper=36.5),))
+    history = read_history(campaign_spec, told(campaign_spec, sobol_candidates(campaign_spec.space, 8, 1)))
+    encoding = SpaceEncoding(campaign_spec.space)
+    adapter = BeliefAdapter(ax_experiment(history, campaign_spec.space), history, encoding)
+    candidate = sobol_candidates(campaign_spec.space, 1, 5)[0]
+    means, covariances = adapter.predict([ObservationFeatures(dict(candidate.parameters))])
+    believed = AxProposer(campaign_spec).predict([candidate], history)[0]
+    for metric, estimate in believed.items():
+        assert (means[metric][0], covariances[metric][metric][0]) == pytest.approx((estimate.mean, estimate.sem**2))
 
 
 @pytest.mark.timeout(120)
