@@ -10,6 +10,7 @@ from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig
 from ax.utils.common.logger import set_ax_logger_levels
 
+import orchestrator.proposal.botorch_model  # noqa: F401 - no compiler, and no lock of a killed one, in the middle of a race
 from benchmarks.peers.task import Matrix, Task
 
 set_ax_logger_levels(logging.ERROR)
