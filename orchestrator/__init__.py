@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import Any
 
 _DOMAIN = (
-    "Approval", "Budget", "CampaignSpec", "Candidate", "CandidateTable", "CellDesign", "ChoiceParameter", "DerivedParameter",
+    "Approval", "Budget", "CampaignSpec", "Candidate", "CandidateTable", "CellDesign", "ChoiceParameter", "ContextParameter",
+    "DerivedParameter",
     "Estimate", "Experiment", "IntegerParameter", "LinearConstraint", "Objective", "OutcomeConstraint", "Prognosis",
     "RangeParameter", "SafetyLimits", "SearchSpace",
 )  # fmt: skip

@@ -14,7 +14,15 @@ from orchestrator.domain.cell_design import CellDesign
 from orchestrator.domain.clock import AcceleratedClock, Clock, SystemClock, VirtualClock
 from orchestrator.domain.cycler import Capabilities, Cycler, RunRef, RunRequest, RunState, RunStatus
 from orchestrator.domain.errors import Fault, SpecError, UnsafeProtocolError, VoltloopError
+from orchestrator.domain.linear_constraint import LinearConstraint
 from orchestrator.domain.objectives import Estimate, Objective, OutcomeConstraint
+from orchestrator.domain.parameters import (
+    ChoiceParameter,
+    ContextParameter,
+    DerivedParameter,
+    IntegerParameter,
+    RangeParameter,
+)
 from orchestrator.domain.protocol import (
     ConstantCurrent,
     ConstantVoltage,
@@ -25,19 +33,12 @@ from orchestrator.domain.protocol import (
     SafetyLimits,
 )
 from orchestrator.domain.recording import Recording
-from orchestrator.domain.search_space import (
-    ChoiceParameter,
-    DerivedParameter,
-    IntegerParameter,
-    LinearConstraint,
-    RangeParameter,
-    SearchSpace,
-)
+from orchestrator.domain.search_space import SearchSpace
 from orchestrator.domain.trial import Trial, TrialStatus
 
 __all__ = [
     "AcceleratedClock", "Approval", "Budget", "CampaignSpec", "Candidate", "CandidateTable", "Capabilities", "Causal",
-    "CellDesign", "ChoiceParameter", "Clock", "ConstantCurrent", "ConstantVoltage", "Cycler", "CyclerSpec",
+    "CellDesign", "ChoiceParameter", "Clock", "ConstantCurrent", "ConstantVoltage", "ContextParameter", "Cycler", "CyclerSpec",
     "DerivedParameter", "Estimate", "Experiment", "Fault", "Impedance", "IntegerParameter", "LinearConstraint", "Loop",
     "Objective", "OutcomeConstraint", "Prognosis", "Protocol", "RangeParameter", "Recording", "Rest", "RunRef",
     "RunRequest", "RunState", "RunStatus", "SafetyLimits", "SearchSpace", "SpecError", "SystemClock", "Trial",

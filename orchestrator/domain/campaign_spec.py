@@ -15,11 +15,14 @@ from orchestrator.domain.candidate import Candidate, CandidateTable, ParameterVa
 from orchestrator.domain.cell_design import CellDesign, cell_design
 from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.domain.objectives import Objective, OutcomeConstraint
+from orchestrator.domain.parameters import ChoiceParameter
 from orchestrator.domain.protocol import SafetyLimits
 from orchestrator.domain.search_space import SearchSpace
 from orchestrator.domain.value import content_hash, to_plain, value
 
 Strategy = Literal["auto", "ax", "safe", "table", "expected_improvement"]
+AMBIENT = "ambient_temperature_degC"
+COLDEST_DEGC, HOTTEST_DEGC = -60.0, 120.0
 CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
 
 
@@ -30,6 +33,7 @@ class Experiment:
     Attributes:
         protocol: the template of its ageing cycle.
         cell: a design by name or its own table.
+        ambient_temperature_degC: of the chamber, unless the space has a parameter of this name.
         checkup_every_cycles: how often a cycle is recorded, and a check-up made if there is one.
         fixed: the template's other parameters.
         checkup: the template of a check-up made after each recorded cycle; None records those cycles alone.
@@ -58,10 +62,9 @@ class Experiment:
             faults.append(
                 Fault("end_of_life", f"is a share of the nominal capacity, between 0 and 1 (got {self.end_of_life:g}).")
             )
-        if not -60 <= self.ambient_temperature_degC <= 120:
-            faults.append(
-                Fault("ambient_temperature_degC", f"must lie in -60..120 degC (got {self.ambient_temperature_degC:g}).")
-            )
+        if not COLDEST_DEGC <= self.ambient_temperature_degC <= HOTTEST_DEGC:
+            problem = f"must lie in {COLDEST_DEGC:g}..{HOTTEST_DEGC:g} degC (got {self.ambient_temperature_degC:g})."
+            faults.append(Fault(AMBIENT, problem))
         if faults:
             raise SpecError(faults)
 
@@ -195,8 +198,10 @@ class CampaignSpec:
 
     @property
     def safe_candidates(self) -> tuple[Candidate, ...]:
-        """The safe seed as candidates."""
-        return tuple(self.space.complete(_seed_candidate(point, self.space)) for point in self.safe_seed)
+        """The safe seed as candidates, without those that a value held at present, or the present context, rules out."""
+        seeds = (self.space.complete(_seed_candidate(point, self.space)) for point in self.safe_seed)
+        present = {} if isinstance(self.space, CandidateTable) else self.space.present
+        return tuple(s for s in seeds if all(s.parameters.get(n, given) == given for n, given in present.items()))
 
     @cached_property
     def sha256(self) -> str:
@@ -205,10 +210,11 @@ class CampaignSpec:
 
 
 def _seed_candidate(point: Mapping[str, ParameterValue], space: SearchSpace | CandidateTable) -> Candidate:
-    """A safe seed as its scientist wrote it; a table's row may be named by its id alone."""
-    named = dict(point)
-    row_id = str(named.pop("id")) if isinstance(space, CandidateTable) and "id" in named else None
-    return Candidate(named, row_id)
+    """A safe seed as its scientist wrote it: a table's row may be named by its id alone, context is the present one if unsaid."""
+    if isinstance(space, CandidateTable):
+        named = {name: given for name, given in point.items() if name != "id"}
+        return Candidate(named, str(point["id"]) if "id" in point else None)
+    return Candidate({**{p.name: space.present[p.name] for p in space.context}, **point})
 
 
 def cross_faults(sections: Mapping[str, Any]) -> list[Fault]:
@@ -276,14 +282,27 @@ def _strategy_faults(sections: Mapping[str, Any]) -> list[Fault]:
 
 
 def _chamber_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    experiment, limits = sections.get("experiment"), sections.get("safety_limits")
+    experiment, limits, space = sections.get("experiment"), sections.get("safety_limits"), sections.get("space")
+    own = None if isinstance(space, CandidateTable) or space is None else _chamber_range(space)
+    if own is not None and not COLDEST_DEGC <= own[0] <= own[1] <= HOTTEST_DEGC:
+        problem = f"must be numbers in {COLDEST_DEGC:g}..{HOTTEST_DEGC:g} degC."
+        return [Fault(f"space.parameters.{AMBIENT}", problem)]
     limit = None if limits is None else limits.max_temperature_degC
-    if experiment is None or limit is None or limit > experiment.ambient_temperature_degC:
+    hottest = own[1] if own else None if experiment is None else experiment.ambient_temperature_degC
+    if limit is None or hottest is None or limit > hottest:
         return []
-    problem = (
-        f"{limit:g} degC is not above the chamber's {experiment.ambient_temperature_degC:g} degC: every test would stop at once."
-    )
+    problem = f"{limit:g} degC is not above the chamber's {hottest:g} degC: every test would stop at once."
     return [Fault("safety_limits.max_temperature_degC", problem, "Raise the limit or cool the chamber.")]
+
+
+def _chamber_range(space: SearchSpace) -> tuple[float, float] | None:
+    """The coldest and hottest that a space's own chamber temperature may be; None if it has none, or a computed one."""
+    parameter = next((p for p in space.inputs if p.name == AMBIENT), None)
+    if parameter is None or AMBIENT in space.present:
+        return None if parameter is None else (float(space.present[AMBIENT]),) * 2
+    if isinstance(parameter, ChoiceParameter):
+        return (float(min(parameter.values)), float(max(parameter.values))) if parameter.numeric else (math.nan, math.nan)
+    return parameter.lower, parameter.upper
 
 
 def _twice(where: str, names: list[str]) -> list[Fault]:

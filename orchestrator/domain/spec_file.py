@@ -23,9 +23,12 @@ from orchestrator.domain.campaign_spec import (
 )
 from orchestrator.domain.candidate import CandidateTable, ParameterValue, read_rows
 from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.linear_constraint import LinearConstraint, read_constraint
 from orchestrator.domain.objectives import Objective, OutcomeConstraint
+from orchestrator.domain.parameters import Parameter
 from orchestrator.domain.protocol import SafetyLimits
-from orchestrator.domain.search_space import LinearConstraint, Parameter, SearchSpace, space_faults
+from orchestrator.domain.search_space import SearchSpace
+from orchestrator.domain.space_faults import space_faults
 from orchestrator.domain.value import from_plain
 
 DATA_VARIABLE = "VOLTLOOP_DATA_DIR"
@@ -167,7 +170,7 @@ def _read_parameters(parameters: Any, constraints: Any, faults: list[Fault]) -> 
     for i, item in enumerate(parameters):
         sound += _attempt(faults, f"parameters[{i}]", from_plain, kind, item)
     for i, text in enumerate(constraints):
-        bounds += _attempt(faults, f"constraints[{i}]", LinearConstraint, text)
+        bounds += _attempt(faults, f"constraints[{i}]", read_constraint, text)
     if not faults:
         return SearchSpace(tuple(sound), tuple(bounds))
     named = {item.get("name") for item in parameters if isinstance(item, Mapping)}

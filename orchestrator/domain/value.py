@@ -97,7 +97,9 @@ def _location(loc: tuple[Any, ...]) -> str:
     return text
 
 
-_UNION_TAGS = frozenset({"range", "integer", "choice", "derived", "SearchSpace", "CandidateTable", "float", "int", "str", "bool"})
+_UNION_TAGS = frozenset(
+    {"range", "integer", "choice", "derived", "context", "SearchSpace", "CandidateTable", "float", "int", "str", "bool"}
+)
 
 
 @cache

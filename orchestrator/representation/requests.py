@@ -13,8 +13,9 @@ from orchestrator.domain.candidate import Candidate, CandidateTable, ParameterVa
 from orchestrator.domain.cell_design import CellDesign
 from orchestrator.domain.cycler import RunRequest
 from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.parameters import ChoiceParameter
 from orchestrator.domain.protocol import Protocol
-from orchestrator.domain.search_space import ChoiceParameter, SearchSpace
+from orchestrator.domain.search_space import SearchSpace
 
 Template = Callable[[Candidate, CellDesign], Protocol]
 PROTOCOLS_GROUP = "voltloop.protocols"

@@ -48,7 +48,7 @@ def test_several_faults_come_at_once():
     [
         ("c1 * c2 <= 3", "multiplies two parameters"),
         ("c1 + c2", "is not an inequality"),
-        ("c1 == c2", "is not an inequality"),
+        ("c1 = c2", "is not an inequality or equality"),
         ("1 <= 2", "names no parameter"),
         ("__import__('os') <= c1", "not arithmetic"),
         ("c1 <=", "is not an expression"),

@@ -82,7 +82,7 @@ def test_a_sound_spec_is_read_and_travels_as_json(tmp_path):
             'type = "range"\nlower = 1.0\nupper = 6.0\n\n',
             'type = "rnge"\n\n',
             12,
-            "type must be range, integer, choice or derived",
+            "type must be range, integer, choice, derived or context",
         ),
         ('name = "fast"', 'name = "../fast"', 1, "is not a usable name"),
     ],
