@@ -72,7 +72,8 @@ class SafeProposer:
         """Safe seeds not tested yet; while nothing else is known to be safe, each a second time."""
         times = TESTS_PER_SEED if not history.complete else 1
         tried = [p.candidate for p in history.points]
-        due = [seed for round_ in range(times) for seed in self.spec.safe_candidates if tried.count(seed) <= round_]
+        seeds = [seed for seed in self.spec.safe_candidates if seed not in history.failed]
+        due = [seed for round_ in range(times) for seed in seeds if tried.count(seed) <= round_]
         chosen = [(seed, "a safe seed: stated by the spec to keep every safe limit") for seed in due[:n]]
         return proposals_of(chosen, "safe_seed", "safe", history)
 
