@@ -1,23 +1,46 @@
 """Feasible points of a space that linear constraints leave almost nothing of: where rejection from the box finds none.
 
-A mixed-integer program finds random vertices; a hit-and-run walk (Smith 1984) goes on from between two of them.
+A mixed-integer program finds whole numbers and choices that the constraints allow, and vertices of what they leave of the
+ranges; from between these, hit-and-run walks (Smith 1984) go on. Steps are combinations of the vertices' differences: so they
+stay in the affine hull, on every equality, and are long where the space is long. Each step's chord is exact.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 
-from orchestrator.domain import ChoiceParameter, IntegerParameter, RangeParameter
+from orchestrator.domain import Candidate, RangeParameter
 from orchestrator.domain.errors import NeedsPersonError
+from orchestrator.domain.feasible_points import FeasibleProgram
+from orchestrator.learning.seeding import derive_seed
+from orchestrator.proposal.mixtures import restored
 from orchestrator.proposal.space_encoding import SpaceEncoding
 
 Matrix = NDArray[np.float64]
 
-_STEPS, _TRIES = 20, 64
-# Step lengths span this many powers of ten below the box: what is left may be very thin.
-_DECADES = 7
+_STARTS, _BLOCK = 16, 256
+_STEPS, _STEPS_PER_RANGE = 10, 10
+# Places on a chord that are weighed where a logarithm is to be even.
+_PLACES = 32
+# What a linear program calls feasible.
+_PROGRAM_SLACK = 1e-6
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Whole numbers and choices that leave something of the ranges.
+
+    Attributes:
+        centre: values of shape (p,), between the vertices.
+        spread: the vertices about the centre, shape (k, p); 0 in every column that does not move.
+    """
+
+    centre: Matrix
+    spread: Matrix
 
 
 def walk(encoding: SpaceEncoding, n: int, seed: int) -> Matrix:
@@ -26,7 +49,7 @@ def walk(encoding: SpaceEncoding, n: int, seed: int) -> Matrix:
     Args:
         encoding: of a space with linear constraints.
         n: how many.
-        seed: the same seed gives the same points.
+        seed: the same seed gives the same points; more of them begin with the fewer.
 
     Returns:
         Values, shape (n, p); they may repeat where few distinct points exist.
@@ -34,104 +57,98 @@ def walk(encoding: SpaceEncoding, n: int, seed: int) -> Matrix:
     Raises:
         NeedsPersonError: if nothing keeps the constraints.
     """
-    rng = np.random.default_rng(seed)
-    rows = [_stroll(encoding, _vertex(encoding, rng), rng) for _ in range(n)]
-    return np.array(rows)
+    starts = _starts(encoding, np.random.default_rng(derive_seed(seed, "starts")))
+    blocks = [_strolls(encoding, starts, derive_seed(seed, "strolls", i)) for i in range(-(-n // _BLOCK))]
+    return np.vstack(blocks)[:n] if blocks else np.zeros((0, encoding.latent))
 
 
-def _vertex(encoding: SpaceEncoding, rng: np.random.Generator) -> Matrix:
-    """A feasible point in the middle between two random vertices that share their whole numbers, shape (p,)."""
-    first = _program(encoding, rng.standard_normal(encoding.latent), {})
-    whole = {j: first[j] for j, p in enumerate(encoding.parameters) if not isinstance(p, RangeParameter)}
-    second = _program(encoding, rng.standard_normal(encoding.latent), whole)
-    return (first + second) / 2
+def _starts(encoding: SpaceEncoding, rng: np.random.Generator) -> list[_Start]:
+    """Where walks begin: as many different settings of whole numbers and choices as a few random wishes lead to."""
+    space = encoding.space
+    program = FeasibleProgram(space.inputs, space.rules, space.present)
+    whole = [p.name for p in space.free if not isinstance(p, RangeParameter) and p.name not in space.present]
+    found: dict[tuple[Any, ...], _Start] = {}
+    for _ in range(_STARTS if whole else 1):
+        wish = encoding.natural(encoding.values_from_latent(rng.random((1, encoding.latent)))[0])
+        point = program.point(near={name: wish[name] for name in whole if name in wish})
+        if point is None:
+            raise NeedsPersonError(
+                "no point of the space keeps all its linear constraints. Widen the bounds or drop a constraint."
+            )
+        there = space.settled(point).parameters
+        fixed = {name: there[name] for name in whole if name in there}
+        key = tuple(fixed.items())
+        if key not in found:
+            found[key] = _between_vertices(encoding, program, fixed, rng)
+    return list(found.values())
 
 
-def _program(encoding: SpaceEncoding, cost: Matrix, fixed: dict[int, float]) -> Matrix:
-    """The values of least cost that keep the constraints, shape (p,); a numeric choice enters by an indicator per value."""
-    layout = _Layout(encoding)
-    low, high = layout.bounds(fixed)
-    answer = milp(
-        layout.spread(cost),
-        integrality=layout.integrality,
-        bounds=Bounds(low, high),
-        constraints=[LinearConstraint(*c) for c in layout.constraints()],
-    )
-    if answer.x is None:
+def _between_vertices(
+    encoding: SpaceEncoding, program: FeasibleProgram, fixed: dict[str, Any], rng: np.random.Generator
+) -> _Start:
+    names = [p.name for p in encoding.parameters]
+    corners = []
+    for _ in range(2 * int(encoding.ranges.sum()) + 2):
+        point = program.point(dict(zip(names, rng.standard_normal(len(names)), strict=True)), fixed)
+        corners += [] if point is None else [point]
+    if not corners:  # feasible by the program's own rounding only
         raise NeedsPersonError("no point of the space keeps all its linear constraints. Widen the bounds or drop a constraint.")
-    return layout.values(answer.x)
+    V = restored(encoding, encoding.settled(encoding.values([Candidate(corner) for corner in corners])))
+    centre = V.mean(axis=0)
+    return _Start(np.where(encoding.ranges, centre, V[0]), np.where(encoding.ranges, V - centre, 0.0))
 
 
-class _Layout:
-    """Where each parameter's variables stand in the program: one, or an indicator per value of a choice."""
-
-    def __init__(self, encoding: SpaceEncoding) -> None:
-        self.encoding = encoding
-        widths = [len(p.values) if isinstance(p, ChoiceParameter) else 1 for p in encoding.parameters]
-        ends = np.cumsum(widths)
-        self.slots = [slice(int(e - w), int(e)) for e, w in zip(ends, widths, strict=True)]
-        self.size = int(ends[-1])
-        self.integrality = np.concatenate(
-            [np.full(w, not isinstance(p, RangeParameter), dtype=int) for p, w in zip(encoding.parameters, widths, strict=True)]
-        )
-
-    def bounds(self, fixed: dict[int, float]) -> tuple[Matrix, Matrix]:
-        low, high = np.zeros(self.size), np.ones(self.size)
-        for j, (parameter, slot) in enumerate(zip(self.encoding.parameters, self.slots, strict=True)):
-            if isinstance(parameter, ChoiceParameter):
-                if j in fixed:
-                    low[slot] = high[slot] = np.arange(len(parameter.values)) == fixed[j]
-            else:
-                low[slot], high[slot] = (fixed[j], fixed[j]) if j in fixed else (parameter.lower, parameter.upper)
-        return low, high
-
-    def constraints(self) -> list[tuple[Matrix, Matrix, Matrix]]:
-        forms = self.encoding.space.inequalities
-        rows = np.zeros((len(forms), self.size))
-        for row, form in zip(rows, forms, strict=True):
-            for parameter, slot in zip(self.encoding.parameters, self.slots, strict=True):
-                numbers = parameter.values if isinstance(parameter, ChoiceParameter) else (1.0,)
-                if parameter.name in form.coefficients:
-                    row[slot] = form.coefficients[parameter.name] * np.array(numbers, dtype=float)
-        one_each = [slot for p, slot in zip(self.encoding.parameters, self.slots, strict=True) if isinstance(p, ChoiceParameter)]
-        indicators = np.zeros((len(one_each), self.size))
-        for row, slot in zip(indicators, one_each, strict=True):
-            row[slot] = 1.0
-        return [
-            (rows, np.full(len(rows), -np.inf), np.array([-form.constant for form in forms])),
-            (indicators, np.ones(len(one_each)), np.ones(len(one_each))),
-        ][: 1 + bool(one_each)]
-
-    def spread(self, cost: Matrix) -> Matrix:
-        spread = np.zeros(self.size)
-        for j, (parameter, slot) in enumerate(zip(self.encoding.parameters, self.slots, strict=True)):
-            width = 1.0 if isinstance(parameter, ChoiceParameter) else parameter.upper - parameter.lower
-            spread[slot] = cost[j] / width * np.cos(np.arange(slot.stop - slot.start))
-        return spread
-
-    def values(self, x: Matrix) -> Matrix:
-        found = []
-        for parameter, slot in zip(self.encoding.parameters, self.slots, strict=True):
-            if isinstance(parameter, ChoiceParameter):
-                found.append(float(np.argmax(x[slot])))
-            else:
-                found.append(float(np.round(x[slot][0])) if isinstance(parameter, IntegerParameter) else float(x[slot][0]))
-        return np.array(found)
+def _strolls(encoding: SpaceEncoding, starts: list[_Start], seed: int) -> Matrix:
+    """A block of points, the starts in turn: shape (block, p)."""
+    rng = np.random.default_rng(seed)
+    V = np.zeros((_BLOCK, encoding.latent))
+    for i, start in enumerate(starts):
+        rows = np.arange(i, _BLOCK, len(starts))
+        V[rows] = _stroll(encoding, start, len(rows), rng)
+    return V
 
 
-def _stroll(encoding: SpaceEncoding, start: Matrix, rng: np.random.Generator) -> Matrix:
-    """A short hit-and-run walk over the ranges, whole numbers and choices held, shape (p,)."""
-    free = np.array([isinstance(p, RangeParameter) for p in encoding.parameters])
-    U = encoding.latent_from_values(start[None])[0]
-    for _ in range(_STEPS):
-        direction = np.where(free, rng.standard_normal(len(U)), 0.0)
-        lengths = rng.choice([-1.0, 1.0], _TRIES) * 10.0 ** rng.uniform(-_DECADES, 0, _TRIES)
-        steps = U + lengths[:, None] * direction
-        inside = ((steps >= 0) & (steps <= 1)).all(axis=1)
-        V = encoding.values_from_latent(np.clip(steps, 0, 1))
-        V[:, ~free] = start[~free]
-        steps = steps[inside & encoding.feasible(V)]
-        if len(steps):
-            U = steps[rng.integers(len(steps))]
-    V = encoding.values_from_latent(U[None])[0]
-    return np.where(free, V, start)
+def _stroll(encoding: SpaceEncoding, start: _Start, n: int, rng: np.random.Generator) -> Matrix:
+    """Hit-and-run over the ranges from one start, whole numbers and choices held: shape (n, p)."""
+    V = np.tile(start.centre, (n, 1))
+    if start.spread.any():
+        normals, limits = _walls(encoding, start.centre)
+        for _ in range(_STEPS + _STEPS_PER_RANGE * int(start.spread.any(axis=0).sum())):
+            direction = rng.standard_normal((n, len(start.spread))) @ start.spread
+            V = V + _lengths(encoding, V, direction, normals, limits, rng)[:, None] * direction
+    V = restored(encoding, encoding.settled(V))
+    sound = encoding.within(V) & encoding.feasible(V)
+    sound |= encoding.within(V) & encoding.feasible(V, _PROGRAM_SLACK) & ~sound.any()
+    return np.where(sound[:, None], V, start.centre)
+
+
+def _walls(encoding: SpaceEncoding, at: Matrix) -> tuple[Matrix, Matrix]:
+    """The half-spaces `normals @ v <= limits` that the ranges must stay in, other columns as they are at one point."""
+    low, high = encoding.bounds
+    bind = encoding.applies(at[None])[0] & ~encoding.equalities
+    normals = np.vstack([encoding.coefficients[bind], np.eye(encoding.latent), -np.eye(encoding.latent)])
+    normals = np.where(encoding.ranges, normals, 0.0)
+    room = -encoding.excess(at[None])[0, bind]
+    ends = [np.where(encoding.ranges, end, 0.0) for end in (high, -low)]
+    limits = np.concatenate([room + normals[: len(room)] @ at, *ends])
+    return normals, limits
+
+
+def _lengths(
+    encoding: SpaceEncoding, V: Matrix, direction: Matrix, normals: Matrix, limits: Matrix, rng: np.random.Generator
+) -> Matrix:
+    """How far each point goes along its direction: evenly over the chord, or evenly in the logarithms it crosses, shape (n,)."""
+    speed, room = direction @ normals.T, np.maximum(limits - V @ normals.T, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = room / np.abs(speed)
+    ahead = np.where(speed > 0, times, np.inf).min(axis=1)
+    behind = np.where(speed < 0, times, np.inf).min(axis=1)
+    ends = np.where(np.isfinite(ahead) & np.isfinite(behind), (-behind, ahead), 0.0)
+    places = ends[0][:, None] + (ends[1] - ends[0])[:, None] * (np.arange(_PLACES) + rng.random((len(V), _PLACES))) / _PLACES
+    log = np.array([isinstance(p, RangeParameter) and p.log for p in encoding.parameters]) & encoding.ranges
+    weight = np.ones_like(places)
+    for j in np.flatnonzero(log):
+        weight /= np.maximum(V[:, j, None] + places * direction[:, j, None], encoding.bounds[0][j])
+    reach = np.cumsum(weight, axis=1)
+    taken = (reach < rng.random((len(V), 1)) * reach[:, -1:]).sum(axis=1)
+    return np.asarray(places[np.arange(len(V)), taken])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.domain import Candidate, ChoiceParameter
+from orchestrator.domain import Candidate
+from orchestrator.proposal.mixtures import restored
 from orchestrator.proposal.sobol import sobol_values
 from orchestrator.proposal.space_encoding import SpaceEncoding
 from orchestrator.proposal.table_encoding import TableEncoding
@@ -49,7 +50,7 @@ def space_pool(encoding: SpaceEncoding, V: Matrix, barred: Sequence[Candidate] =
     _, first = np.unique(V, axis=0, return_index=True)
     V = V[np.sort(first)]
     if barred:
-        taken = encoding.values(list(barred))
+        taken = restored(encoding, encoding.values(list(barred)))
         same: NDArray[np.bool_] = np.isclose(V[:, None], taken[None], rtol=1e-9, atol=1e-9)
         V = V[~np.any(np.all(same, axis=2), axis=1)]
     return Pool(encoding.unit_from_values(V), lambda i: encoding.candidate(V[i]))
@@ -60,42 +61,37 @@ def sampled_values(encoding: SpaceEncoding, n: int, seed: int, anchors: Sequence
     dense = sobol_values(encoding, n, seed)
     if not anchors:
         return dense
-    centres = encoding.values(list(anchors))
-    centres = centres[(centres[:, _choices(encoding)] >= 0).all(axis=1)]
-    # An anchor may lie outside a space that was amended since.
-    inside = centres[encoding.feasible(centres) & _within(encoding, centres)]
+    centres = encoding.settled(encoding.values(list(anchors)))
+    centres = centres[((centres >= 0) | ~encoding.choices | ~encoding.active(centres)).all(axis=1)]
+    # An anchor may lie outside a space that was amended since, or off an equality by a person's rounding.
+    inside = restored(encoding, centres)
+    inside = inside[encoding.feasible(inside) & encoding.within(inside)]
     return np.vstack([dense, inside, perturbed(encoding, centres, seed)])
 
 
 def perturbed(encoding: SpaceEncoding, centres: Matrix, seed: int, radii: Sequence[float] = RADII) -> Matrix:
     """Feasible points around centres of shape (k, p), at several distances (shares of the cube); shape (N, p)."""
     rng = np.random.default_rng(seed)
+    centres = encoding.settled(centres)
     latent = encoding.latent_from_values(centres)
     around = [
         np.clip(latent[:, None] + radius * _steps(rng, (len(centres), PER_RADIUS, encoding.latent)), 0, 1) for radius in radii
     ]
     U = np.concatenate(around).reshape(-1, encoding.latent)
-    choices = _choices(encoding)
-    if choices.any():
-        changed = (rng.random(U.shape) < _CHOICE_CHANGED) & choices
+    if encoding.choices.any():
+        changed = (rng.random(U.shape) < _CHOICE_CHANGED) & encoding.choices
         kept = np.tile(np.repeat(latent, PER_RADIUS, axis=0), (len(radii), 1))
-        U = np.where(changed, rng.random(U.shape), np.where(choices, kept, U))
-    V = encoding.values_from_latent(U)
-    return V[encoding.feasible(V)]
+        U = np.where(changed, rng.random(U.shape), np.where(encoding.choices, kept, U))
+    absent = np.tile(np.repeat(~encoding.active(centres), PER_RADIUS, axis=0), (len(radii), 1))
+    if absent.any():  # what a centre does not have may be anything where a changed choice brings it in
+        U = np.where(absent, rng.random(U.shape), U)
+    V = restored(encoding, encoding.values_from_latent(U))
+    return V[encoding.feasible(V) & encoding.within(V)]
 
 
 def _steps(rng: np.random.Generator, shape: tuple[int, ...]) -> Matrix:
     """Normal steps along about half of the axes each."""
     return np.asarray(rng.standard_normal(shape) * (rng.random(shape) < 0.6))
-
-
-def _choices(encoding: SpaceEncoding) -> NDArray[np.bool_]:
-    return np.array([isinstance(p, ChoiceParameter) for p in encoding.parameters])
-
-
-def _within(encoding: SpaceEncoding, V: Matrix) -> NDArray[np.bool_]:
-    latent = encoding.latent_from_values(V)
-    return np.asarray(((latent >= -1e-9) & (latent <= 1 + 1e-9)).all(axis=1))
 
 
 def spread_rows(X: Matrix, n: int, seed: int, taken: Sequence[int] = ()) -> list[int]:

@@ -1,7 +1,8 @@
 """Feasible quasi-random points of a search space: first designs, baselines, and the pool that acquisitions search.
 
-Sobol points (Sobol' 1967, scrambled as Owen 1998) cover a space more evenly than random ones. Linear constraints are kept
-by rejection; where they leave almost nothing of the box, a random walk inside them (hit-and-run, Smith 1984) takes over.
+Sobol points (Sobol' 1967, scrambled as Owen 1998) cover a space more evenly than random ones. Compositions are mapped from the
+cube; other linear constraints are kept by rejection; where they leave almost nothing of the box, a random walk inside them
+(hit-and-run, Smith 1984) takes over.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from scipy.stats import qmc
 
 from orchestrator.domain import Candidate, SearchSpace
 from orchestrator.learning.seeding import derive_seed
+from orchestrator.proposal.mixtures import blended, compositions
 from orchestrator.proposal.narrow_space import walk
 from orchestrator.proposal.space_encoding import SpaceEncoding
 
@@ -38,11 +40,15 @@ def sobol_candidates(space: SearchSpace, n: int, seed: int, skip: int = 0) -> li
 
 def sobol_values(encoding: SpaceEncoding, n: int, seed: int) -> Matrix:
     """The first `n` feasible points of the sequence, as values of shape (n, p)."""
+    mixed = compositions(encoding)
+    if mixed is None:
+        return walk(encoding, n, derive_seed(seed, "walk"))
     engine = qmc.Sobol(encoding.latent, scramble=True, rng=np.random.default_rng(derive_seed(seed, "sobol")))
     kept, found, drawn, block = [], 0, 0, _FIRST_BLOCK
     while found < n and drawn < _MAX_DRAWS:
-        V = encoding.values_from_latent(engine.random(block))
-        V = V[encoding.feasible(V)]
+        U = engine.random(block)
+        V = blended(encoding, encoding.values_from_latent(U), U, mixed)
+        V = V[encoding.feasible(V) & encoding.within(V)]
         kept.append(V)
         found, drawn, block = found + len(V), drawn + block, min(2 * block, _LARGEST_BLOCK)
     V = np.vstack(kept)[:n]

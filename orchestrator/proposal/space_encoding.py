@@ -179,9 +179,12 @@ class SpaceEncoding:
 
     def candidate(self, row: Matrix) -> Candidate:
         """The candidate with these values, shape (p,): what exists, derived parameters computed."""
+        return self.space.complete(Candidate(self.natural(row)))
+
+    def natural(self, row: Matrix) -> dict[str, ParameterValue]:
+        """What a candidate with these values states, shape (p,): all that exists there."""
         there = self.active(row[None])[0]
-        named = {p.name: _natural(p, float(v)) for p, v, exists in zip(self.parameters, row, there, strict=True) if exists}
-        return self.space.complete(Candidate(named))
+        return {p.name: _natural(p, float(v)) for p, v, exists in zip(self.parameters, row, there, strict=True) if exists}
 
 
 def _width(parameter: InputParameter) -> int:
