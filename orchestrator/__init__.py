@@ -9,7 +9,7 @@ _DOMAIN = (
     "Approval", "Budget", "CampaignSpec", "Candidate", "CandidateTable", "CellDesign", "ChoiceParameter", "ContextParameter",
     "DerivedParameter",
     "Estimate", "Experiment", "IntegerParameter", "LinearConstraint", "Objective", "OutcomeConstraint", "Prognosis",
-    "RangeParameter", "SafetyLimits", "SearchSpace",
+    "RangeParameter", "SafetyLimits", "SearchSpace", "SurrogateSpec",
 )  # fmt: skip
 _PLACES = {
     **dict.fromkeys(_DOMAIN, "orchestrator.domain"),

@@ -18,6 +18,7 @@ from orchestrator.domain.objectives import Objective, OutcomeConstraint
 from orchestrator.domain.parameters import ChoiceParameter
 from orchestrator.domain.protocol import SafetyLimits
 from orchestrator.domain.search_space import SearchSpace
+from orchestrator.domain.surrogate_spec import SurrogateSpec
 from orchestrator.domain.value import content_hash, to_plain, value
 
 Strategy = Literal["auto", "ax", "safe", "table", "expected_improvement"]
@@ -178,6 +179,7 @@ class CampaignSpec:
     prognosis: Prognosis = Prognosis()
     approval: Approval = Approval()
     causal: Causal = Causal()
+    surrogate: SurrogateSpec = field(default_factory=SurrogateSpec)
     cyclers: tuple[CyclerTable, ...] = ()
 
     def __post_init__(self) -> None:
@@ -229,6 +231,7 @@ def cross_faults(sections: Mapping[str, Any]) -> list[Fault]:
     faults += _goal_faults(sections.get("objectives"), sections.get("constraints"))
     faults += _safe_faults(sections)
     faults += _strategy_faults(sections) + _chamber_faults(sections)
+    faults += _group_faults(sections.get("surrogate"), sections.get("space"))
     faults += _twice("cyclers", [c.name for c in sections.get("cyclers") or ()])
     return faults
 
@@ -303,6 +306,10 @@ def _chamber_range(space: SearchSpace) -> tuple[float, float] | None:
     if isinstance(parameter, ChoiceParameter):
         return (float(min(parameter.values)), float(max(parameter.values))) if parameter.numeric else (math.nan, math.nan)
     return parameter.lower, parameter.upper
+
+
+def _group_faults(surrogate: SurrogateSpec | None, space: SearchSpace | CandidateTable | None) -> list[Fault]:
+    return [] if surrogate is None or space is None else surrogate.faults_in(space)
 
 
 def _twice(where: str, names: list[str]) -> list[Fault]:

@@ -29,6 +29,7 @@ from orchestrator.domain.parameters import Parameter
 from orchestrator.domain.protocol import SafetyLimits
 from orchestrator.domain.search_space import SearchSpace
 from orchestrator.domain.space_faults import space_faults
+from orchestrator.domain.surrogate_spec import SurrogateSpec
 from orchestrator.domain.value import from_plain
 
 DATA_VARIABLE = "VOLTLOOP_DATA_DIR"
@@ -42,6 +43,7 @@ _SECTIONS: dict[str, Any] = {
     "prognosis": Prognosis,
     "approval": Approval,
     "causal": Causal,
+    "surrogate": SurrogateSpec,
 }
 _LISTS: dict[str, Any] = {
     "objectives": Objective,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.domain import Candidate, Estimate
+from orchestrator.domain import CampaignSpec, Candidate, Estimate
+from orchestrator.domain.surrogate_spec import OTHER
 from orchestrator.proposal.history import History, Point
-from orchestrator.proposal.marginal_likelihood import Prior
-from orchestrator.proposal.surrogate import Readings, Surrogate, fit_surrogate
+from orchestrator.proposal.marginal_likelihood import FeatureGroup, Prior
+from orchestrator.proposal.surrogate import Readings, Share, Surrogate, fit_surrogate
 
 Matrix = NDArray[np.float64]
 
@@ -27,6 +28,10 @@ class Encoding(Protocol):
 
     def encode(self, candidates: Sequence[Candidate]) -> Matrix:
         """Points of shape (n, d)."""
+        ...
+
+    def columns_of(self, name: str) -> tuple[int, ...]:
+        """The columns that a parameter or feature is read by; none where it does not vary."""
         ...
 
 
@@ -59,16 +64,35 @@ class Beliefs:
                 "readings": len(surrogate.readings.mean),
                 "lengthscales": [round(float(x), 4) for x in surrogate.hyperparameters.lengthscales],
                 "spread_between_cells": float(f"{surrogate.spread:.4g}"),
+                **_described(surrogate.shares),
             }
             for metric, surrogate in self.surrogates.items()
         }
 
 
+def _described(shares: Mapping[str, Share]) -> dict[str, Any]:
+    rounded = {name: {"share": round(share.mean, 3), "sd": round(share.sd, 3)} for name, share in shares.items()}
+    return {"shares": rounded} if rounded else {}
+
+
 def fit_beliefs(history: History, encoding: Encoding, prior: Prior | None = None) -> Beliefs:
-    """Fit every metric of the campaign that has an estimate."""
+    """Fit every metric of the campaign that has an estimate, with a kernel for each of the spec's groups of features."""
+    prior = replace(prior or Prior(), groups=feature_groups(history.spec, encoding))
     metrics = [m for m in history.spec.metrics if history.observed(m)]
     surrogates = {m: fit_surrogate(readings(history, encoding, m), prior, history.settled(m)) for m in metrics}
     return Beliefs(encoding, surrogates, {m: _unit(history, m) for m in metrics})
+
+
+def feature_groups(spec: CampaignSpec, encoding: Encoding) -> tuple[FeatureGroup, ...]:
+    """The spec's groups as columns, what is in none as the group `other`; none where one kernel reads all."""
+    named = {
+        name: [c for feature in features for c in encoding.columns_of(feature)]
+        for name, features in spec.surrogate.groups.items()
+    }
+    taken = {column for columns in named.values() for column in columns}
+    named[OTHER] = [c for c in range(encoding.dimension) if c not in taken]
+    groups = tuple(FeatureGroup(name, tuple(columns)) for name, columns in named.items() if columns)
+    return groups if len(groups) > 1 else ()
 
 
 def readings(history: History, encoding: Encoding, metric: str) -> Readings:

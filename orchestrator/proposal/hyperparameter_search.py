@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from orchestrator.proposal.marginal_likelihood import Hyperparameters, MarginalLikelihood, Prior
+from orchestrator.proposal.multiple_kernel import GroupedLikelihood
 
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -66,11 +67,13 @@ def fit_hyperparameters(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hy
     """
 
     def likelihood(rows: Rows) -> Likelihood:
-        return MarginalLikelihood(X[rows], y[rows], noise[rows], prior)
+        kind = GroupedLikelihood if prior.groups else MarginalLikelihood
+        return kind(X[rows], y[rows], noise[rows], prior)
 
     points, point = np.unique(X, axis=0, return_inverse=True)
     point = point.reshape(-1)
-    blocks = [np.flatnonzero(np.isin(point, block)) for block in neighbourhoods(points, LARGEST_BLOCK)]
+    cut = dealt if prior.groups else neighbourhoods
+    blocks = [np.flatnonzero(np.isin(point, block)) for block in cut(points, LARGEST_BLOCK)]
     parts = [likelihood(rows) for rows in blocks]
     if len(points) <= 2 * FIRST_LOOK:
         return parts[0].at(_searched(parts[0].loss, parts[0], parts[0].starts))
@@ -112,6 +115,20 @@ def neighbourhoods(X: Matrix, largest: int) -> list[Rows]:
         return cut(ordered[:at], here) + cut(ordered[at:], into - here)
 
     return cut(np.arange(len(X)), -(-len(X) // largest))
+
+
+def dealt(X: Matrix, largest: int) -> list[Rows]:
+    """The rows of X in as few blocks of at most `largest` as there can be, dealt out like cards: each is a sample of the whole.
+
+    Kernels that are centred and normalised need the same centre and norm in every block.
+    """
+    count = -(-len(X) // largest)
+    return [np.arange(i, len(X), count) for i in range(count)]
+
+
+def evenly(X: Matrix, largest: int) -> Matrix:
+    """At most so many rows of X, at even steps."""
+    return X if len(X) <= largest else X[np.linspace(0, len(X) - 1, largest).astype(int)]
 
 
 def spread_subset(X: Matrix, count: int) -> Rows:

@@ -17,7 +17,7 @@ the number of points, not of cells, and nothing is approximated.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,15 @@ STATED_NOISE_EXPLAINS = 0.2
 _LOG_SPREAD_BOUNDS = (-12.0, 1.0)
 LOG_SIGNAL_BOUNDS = (-4.0, 3.0)
 IMPOSSIBLE = 1e10
-_SQUARED_FLOOR = 5e-14
+SQUARED_FLOOR = 5e-14
+
+
+@dataclass(frozen=True)
+class FeatureGroup:
+    """Columns that have a kernel of their own."""
+
+    name: str
+    columns: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Prior:
         signal: median of the signal's variance.
         signal_log_sd: how far the variance may stray.
         known_level: whether the prior mean is exactly 0 (a limit), not unknown.
+        groups: a partition of the columns into groups with a kernel each; none for one kernel over all.
     """
 
     lengthscale: float = 0.35
@@ -56,6 +65,7 @@ class Prior:
     signal: float = 1.0
     signal_log_sd: float = 1.0
     known_level: bool = False
+    groups: tuple[FeatureGroup, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,13 @@ class Hyperparameters:
         lengthscales: shape (d,), in units of the cube.
         signal: variance s^2 of the scaled outcome.
         spread: variance tau^2 between cells, of the scaled outcome.
+        weights: with several kernels the share of the signal that each is expected to make, `together` last; else empty.
     """
 
     lengthscales: Matrix
     signal: float
     spread: float
+    weights: Matrix = field(default_factory=lambda: np.zeros(0))
 
 
 def log_spread_bounds(noise: Matrix) -> tuple[float, float]:
@@ -169,7 +181,7 @@ class MarginalLikelihood:
         self.log_length = math.log(prior.lengthscale * math.sqrt(d))
         self.centre = np.r_[np.full(d, self.log_length), math.log(prior.signal), math.log(SPREAD_MEDIAN)]
         self.width = np.r_[np.full(d, prior.lengthscale_log_sd), prior.signal_log_sd, SPREAD_LOG_SD]
-        self.bounds = [_log_length_bounds(prior, d)] * d + [LOG_SIGNAL_BOUNDS, log_spread_bounds(noise)]
+        self.bounds = [log_length_bounds(prior, d)] * d + [LOG_SIGNAL_BOUNDS, log_spread_bounds(noise)]
 
     @property
     def starts(self) -> list[Matrix]:
@@ -208,7 +220,8 @@ class MarginalLikelihood:
         return value + added + found.value, slope
 
 
-def _log_length_bounds(prior: Prior, dimension: int) -> tuple[float, float]:
+def log_length_bounds(prior: Prior, dimension: int) -> tuple[float, float]:
+    """Lowest and highest log lengthscale of each of so many columns."""
     low, high = prior.lengthscale_bounds
     return math.log(low * math.sqrt(dimension)), math.log(high * math.sqrt(dimension))
 
@@ -240,7 +253,7 @@ def scaled_distance(A: Matrix, B: Matrix, lengthscales: Matrix) -> Matrix:
     squared = A @ (-2 * B.T)
     squared += (A**2).sum(axis=1)[:, None]
     squared += (B**2).sum(axis=1)
-    np.maximum(squared, _SQUARED_FLOOR, out=squared)
+    np.maximum(squared, SQUARED_FLOOR, out=squared)
     return np.asarray(np.sqrt(squared, out=squared))
 
 

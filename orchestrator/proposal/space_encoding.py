@@ -49,6 +49,11 @@ class SpaceEncoding:
         """The number d of columns a kernel reads."""
         return sum(_width(p) for p in self.parameters)
 
+    def columns_of(self, name: str) -> tuple[int, ...]:
+        """The columns that a kernel reads a parameter by."""
+        first = sum(_width(p) for p in self.parameters[: self.column[name]])
+        return tuple(range(first, first + _width(self.parameters[self.column[name]])))
+
     @cached_property
     def column(self) -> dict[str, int]:
         """The column of values by parameter."""

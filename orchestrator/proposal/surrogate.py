@@ -1,14 +1,16 @@
 """The surrogate: a Gaussian process per metric over candidates, with known noise and a learned spread between cells.
 
-Hyperparameters come from `marginal_likelihood`. The posterior is plain linear algebra in float64; the same belief is at hand
+Hyperparameters come from `hyperparameter_search`; where the prior names groups of columns each has a kernel (`multiple_kernel`).
+The posterior is plain linear algebra in float64; the same belief is at hand
 as a BoTorch model, for acquisitions that want one.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
@@ -16,14 +18,17 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from orchestrator.domain import Estimate
-from orchestrator.proposal.hyperparameter_search import fit_hyperparameters
+from orchestrator.domain.surrogate_spec import TOGETHER
+from orchestrator.proposal.hyperparameter_search import LARGEST_BLOCK, evenly, fit_hyperparameters
 from orchestrator.proposal.marginal_likelihood import Hyperparameters, Prior, Replicates, matern
+from orchestrator.proposal.multiple_kernel import KernelSum, share_samples
 
 Matrix = NDArray[np.float64]
 
 # Rows handled at once: tables may have 100 000.
 CHUNK = 8192
 _VARIANCE_FLOOR = 1e-12
+_DRAWS = 256
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,14 @@ class Place:
     explained: Matrix
 
 
+@dataclass(frozen=True)
+class Share:
+    """What share of a response's variance something explains, 0 to 1, and its standard deviation, as drawn from the posterior."""
+
+    mean: float
+    sd: float
+
+
 class Surrogate:
     """The belief about one metric.
 
@@ -86,23 +99,51 @@ class Surrogate:
         self.hyperparameters = hyperparameters or _learned(readings.X, self.y, self.noise, prior)
         replicates = Replicates(readings.X, self.y, self.noise)
         self._X = replicates.X
-        y, variance = replicates.means(self.hyperparameters.spread)
-        self._factor = cholesky(self._kernel(self._X, self._X) + np.diag(variance), lower=True)
-        self._weights = cho_solve((self._factor, True), y)
+        self._means, self._variances = replicates.means(self.hyperparameters.spread)
+        self._factor = cholesky(self._kernel(self._X, self._X) + np.diag(self._variances), lower=True)
+        self._weights = cho_solve((self._factor, True), self._means)
 
     @property
     def spread(self) -> float:
         """The learned standard deviation between cells, in the metric's unit."""
         return float(np.sqrt(self.hyperparameters.spread)) * self.scale
 
+    @cached_property
+    def kernels(self) -> KernelSum | None:
+        """The kernels of the prior's groups of columns; None where one kernel reads all."""
+        groups = self.prior.groups
+        return KernelSum(groups, self.hyperparameters, evenly(self._X, LARGEST_BLOCK)) if groups else None
+
+    @cached_property
+    def shares(self) -> Mapping[str, Share]:
+        """By group and for what groups do together, the share of the response's variance over the points read.
+
+        Empty where one kernel reads all, and where one point was read: it does not vary.
+        """
+        if self.kernels is None or len(self._X) == 1:
+            return {}
+        components = self.kernels.components(self._X, self._X)
+        drawn = share_samples(components, self._variances, self._level, self._means, _DRAWS)
+        names = [*(group.name for group in self.prior.groups), TOGETHER]
+        return {name: Share(float(d.mean()), float(d.std())) for name, d in zip(names, drawn.T, strict=True)}
+
+    @property
+    def _level(self) -> float:
+        return 0.0 if self.prior.known_level else 1.0
+
     def _kernel(self, A: Matrix, B: Matrix) -> Matrix:
-        smooth = self.hyperparameters.signal * matern(A, B, self.hyperparameters.lengthscales)
-        return smooth if self.prior.known_level else smooth + 1.0
+        if self.kernels is not None:
+            return self.kernels.between(A, B) + self._level
+        return self.hyperparameters.signal * matern(A, B, self.hyperparameters.lengthscales) + self._level
 
     @property
     def prior_variance(self) -> float:
-        """The variance of the scaled response before any reading."""
-        return self.hyperparameters.signal + (0.0 if self.prior.known_level else 1.0)
+        """The variance of the scaled response before any reading; with several kernels its mean over the points read."""
+        return self.hyperparameters.signal + self._level
+
+    def _variance_left(self, X: Matrix, explained: Matrix) -> Matrix:
+        before = self.prior_variance if self.kernels is None else self.kernels.variance(X) + self._level
+        return np.asarray(np.maximum(before - (explained**2).sum(axis=0), _VARIANCE_FLOOR))
 
     def scaled_mean(self, X: Matrix) -> Matrix:
         """The mean of the scaled response at points of shape (n, d): shape (n,)."""
@@ -114,7 +155,7 @@ class Surrogate:
 
     def scaled_variance(self, X: Matrix) -> Matrix:
         """The variance of the scaled response at points of shape (n, d): shape (n,)."""
-        return np.maximum(self.prior_variance - (self._explained(X) ** 2).sum(axis=0), _VARIANCE_FLOOR)
+        return self._variance_left(X, self._explained(X))
 
     def _explained(self, X: Matrix) -> Matrix:
         return self._whitened(self._kernel(self._X, X))
@@ -126,8 +167,7 @@ class Surrogate:
         """What is known of points of shape (n, d), for those who ask for more than one thing."""
         cross = self._kernel(self._X, X)
         explained = self._whitened(cross)
-        variance = np.maximum(self.prior_variance - (explained**2).sum(axis=0), _VARIANCE_FLOOR)
-        return Place(X, cross.T @ self._weights, variance, explained)
+        return Place(X, cross.T @ self._weights, self._variance_left(X, explained), explained)
 
     def covariance_between(self, a: Place, b: Place) -> Matrix:
         """The covariance of the scaled response between two places: shape (n, m)."""
@@ -142,9 +182,8 @@ class Surrogate:
         Returns:
             Two arrays of shape (n,), in the metric's unit.
         """
-        parts = [X[i : i + CHUNK] for i in range(0, len(X), CHUNK)] or [X]
-        mean = np.concatenate([self.scaled_mean(part) for part in parts])
-        variance = np.concatenate([self.scaled_variance(part) for part in parts])
+        places = [self.place(X[i : i + CHUNK]) for i in range(0, len(X), CHUNK)] or [self.place(X)]
+        mean, variance = (np.concatenate(column) for column in zip(*((p.mean, p.variance) for p in places), strict=True))
         return self.centre + self.scale * mean, self.scale * np.sqrt(variance)
 
 

@@ -25,6 +25,15 @@ class TableEncoding:
     @cached_property
     def X(self) -> Matrix:
         """Every row, shape (rows, k): features standardised, so that one far row does not squeeze the rest."""
+        return self._columns[0]
+
+    def columns_of(self, name: str) -> tuple[int, ...]:
+        """The columns that a kernel reads a feature by; none where it is the same in every row."""
+        return tuple(j for j, feature in enumerate(self._columns[1]) if feature == name)
+
+    @cached_property
+    def _columns(self) -> tuple[Matrix, list[str]]:
+        """Columns that vary, standardised, and the feature each comes from."""
         raw, groups = self._features()
         spread = raw.std(axis=0)
         varying = spread > 1e-12 * np.maximum(np.abs(raw).max(axis=0), 1e-300)
@@ -32,7 +41,8 @@ class TableEncoding:
             raise SpecError(Fault("features", "are the same in every row.", "Name a column that tells the rows apart."))
         widest = {g: max(s for s, other in zip(spread, groups, strict=True) if other == g) for g in groups}
         scale = np.array([widest[g] for g in groups])[varying]
-        return (raw[:, varying] - raw[:, varying].mean(axis=0)) / scale * _EVEN_SD
+        columns = (raw[:, varying] - raw[:, varying].mean(axis=0)) / scale * _EVEN_SD
+        return columns, [group for group, kept in zip(groups, varying, strict=True) if kept]
 
     def _features(self) -> tuple[Matrix, list[str]]:
         """Raw columns and the feature each comes from; the representation is asked only for text: it loads pymatgen."""
