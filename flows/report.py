@@ -43,7 +43,9 @@ def write_report(lab: Lab, name: str, out: Path | None = None) -> Path:
         CampaignError: if there is no such campaign.
         StoreError: if the file cannot be written.
     """
-    page = render_report(replace(report_data(lab, name), posterior=_posterior(lab, name)))
+    believed = _campaign(lab, name)
+    shown = replace(report_data(lab, name), posterior=_posterior(believed), kernel_shares=believed.kernel_shares())
+    page = render_report(shown)
     path = out or report_path(lab, name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -56,15 +58,17 @@ def write_report(lab: Lab, name: str, out: Path | None = None) -> Path:
     return path
 
 
-def _posterior(lab: Lab, name: str) -> dict[int, dict[str, Estimate]]:
+def _campaign(lab: Lab, name: str) -> Campaign:
+    campaign = lab.store.campaign(name)
+    return Campaign(campaign.spec, tuple(lab.store.trials(name)), reference_point=reference_point_of(campaign))
+
+
+def _posterior(campaign: Campaign) -> dict[int, dict[str, Estimate]]:
     """What the surrogate believes of every candidate that has a measured outcome."""
-    campaign, trials = lab.store.campaign(name), lab.store.trials(name)
-    measured = ended_with_outcome(trials)
+    measured = ended_with_outcome(campaign.trials)
     if not measured:
         return {}
-    believed = Campaign(campaign.spec, tuple(trials), reference_point=reference_point_of(campaign)).predict(
-        [t.candidate for t in measured]
-    )
+    believed = campaign.predict([t.candidate for t in measured])
     return {trial.number: estimates for trial, estimates in zip(measured, believed, strict=True)}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.decision import ParetoFront, Preference, Recommendation, Tested, infer_reference_point, pareto_front, recommend
 from orchestrator.decision.preference import CONFIDENCE
 from orchestrator.domain.campaign_spec import CampaignSpec
-from orchestrator.domain.candidate import Candidate
+from orchestrator.domain.candidate import Candidate, CandidateTable
 from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.trial import Trial, TrialStatus
@@ -43,21 +43,28 @@ class Campaign:
     trials: tuple[Trial, ...] = ()
     reference_point: Mapping[str, float] | None = None
 
-    def propose(self, n: int = 1, pending: Sequence[Candidate] = ()) -> list[Candidate]:
+    def propose(
+        self, n: int = 1, pending: Sequence[Candidate] = (), context: Mapping[str, float] | None = None
+    ) -> list[Candidate]:
         """The next candidates to test, at most `n`.
 
         Args:
             n: how many are wanted.
             pending: proposed and not yet observed; unfinished trials count without being named.
+            context: what context parameters are set to this once; the spec's values where left out.
 
         Raises:
             NoSafeCandidateError: if nothing can be proposed that is safe with confidence.
-            SpecError: if a pending candidate is not of this space.
+            SpecError: if a pending candidate is not of this space, or a context no parameter of it.
         """
-        return [proposal.candidate for proposal in self.proposals(n, pending)]
+        return [proposal.candidate for proposal in self.proposals(n, pending, context)]
 
-    def proposals(self, n: int = 1, pending: Sequence[Candidate] = ()) -> list[Proposal]:
+    def proposals(
+        self, n: int = 1, pending: Sequence[Candidate] = (), context: Mapping[str, float] | None = None
+    ) -> list[Proposal]:
         """The next candidates with their origin, the belief about them and the dossier of the decision."""
+        if context:
+            return replace(self, spec=_in_context(self.spec, context)).proposals(n, pending)
         if n < 0:
             raise SpecError(Fault("n", f"must not be negative (got {n})."))
         for candidate in pending:
@@ -94,12 +101,26 @@ class Campaign:
     def predict(self, candidates: Sequence[Candidate]) -> list[dict[str, Estimate]]:
         """What the surrogate believes of candidates; a metric without any result is left out.
 
+        A candidate that states no context is taken in the present one.
+
         Raises:
             SpecError: if a candidate is not of this space.
         """
-        checked = [self._check(c, "candidates") for c in candidates]
+        checked = [self._check(_with_context(self.spec, c), "candidates") for c in candidates]
         with one_thread():
             return self._proposer().predict(checked, self._history(()))
+
+    def kernel_shares(self) -> dict[str, dict[str, Estimate]]:
+        """What share of each metric's variance each group of features explains, by metric and group.
+
+        The groups are those of `spec.surrogate`, `other` for what none names, and `together` for what groups do together and
+        none does alone. The shares of a metric, over the candidates that have a result, sum to 1; `sem` is a share's standard
+        deviation. Empty without groups.
+        """
+        from orchestrator.proposal.kernel_shares import kernel_shares
+
+        with one_thread():
+            return kernel_shares(self._history(()))
 
     def front(self) -> ParetoFront:
         """The non-dominated feasible trials, by measured values."""
@@ -122,7 +143,7 @@ class Campaign:
         if not measured_only:
             return self._untested_optimum(preference, confidence)
         measured = [t for t in self._ended if t.measured]
-        posterior = self.predict([t.candidate for t in measured]) if measured else []
+        posterior = self.predict([self.spec.space.at_present(t.candidate) for t in measured]) if measured else []
         tested = [Tested(t.number, t.candidate, p, t.measured) for t, p in zip(measured, posterior, strict=True)]
         return recommend(self.spec, tested, preference, confidence)
 
@@ -185,6 +206,28 @@ class Campaign:
         from orchestrator.proposal.strategy import proposer_for
 
         return proposer_for(self.spec)
+
+
+def _in_context(spec: CampaignSpec, context: Mapping[str, float]) -> CampaignSpec:
+    """The campaign with its context set to other values."""
+    known = {} if isinstance(spec.space, CandidateTable) else {p.name: p for p in spec.space.context}
+    remedy = f"Known: {', '.join(known) or 'none'}."
+    faults = [Fault(f"context.{n}", "is no context parameter of this space.", remedy) for n in context if n not in known]
+    faults += [
+        Fault(f"context.{n}", f"{n} = {given!r} is not {known[n].describe()}.")
+        for n, given in context.items()
+        if n in known and not known[n].admits(given)
+    ]
+    if faults or isinstance(spec.space, CandidateTable):
+        raise SpecError(faults)
+    return replace(spec, space=spec.space.holding(context))
+
+
+def _with_context(spec: CampaignSpec, candidate: Candidate) -> Candidate:
+    """A candidate in the present context, as far as it says nothing of it."""
+    context = () if isinstance(spec.space, CandidateTable) else spec.space.context
+    unsaid = {p.name: p.value for p in context if p.name not in candidate.parameters}
+    return Candidate({**candidate.parameters, **unsaid}, candidate.id) if unsaid else candidate
 
 
 def _check_outcome(outcome: Mapping[str, object], spec: CampaignSpec) -> None:

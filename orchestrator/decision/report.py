@@ -14,6 +14,7 @@ from orchestrator.decision import report_figures as figures
 from orchestrator.decision import report_sections as sections
 from orchestrator.decision.report_data import ReportData
 from orchestrator.decision.report_page import page
+from orchestrator.decision.report_shares import shares
 from orchestrator.decision.report_svg import front_svg, hypervolume_svg
 from orchestrator.decision.wording import listing
 
@@ -58,6 +59,7 @@ def _parts(data: ReportData, drawn: dict[str, Any]) -> list[tuple[str, str, str]
         ("front", "The front" if len(data.objectives) > 1 else "The best so far", plot.get("front", "") + _alternatives(data)),
         ("outcomes", "Outcomes and limits", plot.get("outcomes", "")),
         ("progress", "Progress", plot.get("hypervolume", "")),
+        ("groups", "What explains each outcome", shares(data)),
         ("fade", "Capacity fade", plot.get("fade", "")),
         ("trials", "Every trial", trials),
         ("stopped", "What was stopped, and why", sections.stopped(data)),

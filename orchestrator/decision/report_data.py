@@ -28,6 +28,7 @@ class ReportData:
         hypervolume: one value per trial that ended with an outcome, in order of arrival.
         recommendation: the choice, or None; `no_recommendation` then says why there is none.
         posterior: what the surrogate believes, by trial number and metric.
+        kernel_shares: by metric and group of features, the share of the variance explained, 0 to 1; none without groups.
         traces: by trial number, rows with `cycle_count` and `discharge_capacity_Ah` (Ah).
         channels: (cycler, channel, [(trial number, start_h, end_h)]), hours since the campaign's start.
         channel_utilisation: share of channel time in use, 0 to 1.
@@ -50,6 +51,7 @@ class ReportData:
     recommendation: Recommendation | None = None
     no_recommendation: str | None = None
     posterior: Mapping[int, Mapping[str, Estimate]] = field(default_factory=dict)
+    kernel_shares: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     traces: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     channels: Sequence[ChannelUse] = ()
     channel_utilisation: float = 0.0

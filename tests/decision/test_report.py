@@ -13,7 +13,7 @@ from importlib.resources import files
 import pytest
 
 from orchestrator.decision import render_report
-from orchestrator.domain import Budget, TrialStatus
+from orchestrator.domain import Budget, Estimate, TrialStatus
 
 VOID = {"meta", "br", "rect", "polygon", "path"}
 
@@ -248,3 +248,13 @@ def test_a_browser_opens_it_without_complaint(campaign, tmp_path, kind):
     )  # fmt: skip
     assert "CONSOLE" not in shown.stderr
     assert len(re.findall(r'class="plot[^"]*\bdrawn\b', shown.stdout)) == len(embedded(html, "figures"))
+
+
+def test_shares_of_feature_groups_are_a_table(campaign):
+    """Each outcome's groups with share and standard deviation, names escaped; without groups no section."""
+    shares = {"salt & <b>": Estimate(0.812, 0.04, "predicted"), "together": Estimate(0.188, 0.04, "predicted")}
+    page = render_report(replace(campaign(), kernel_shares={"cycle_life": shares}))
+    assert "What explains each outcome" in page
+    assert "<td>salt &amp; &lt;b&gt;</td><td>81 &plusmn; 4 %</td>" in page
+    assert "<td>groups together</td><td>19 &plusmn; 4 %</td>" in page
+    assert "What explains each outcome" not in render_report(campaign())

@@ -116,3 +116,46 @@ def test_matern_is_a_correlation():
     assert np.diag(K) == pytest.approx(np.ones(9), abs=1e-6)
     assert np.linalg.eigvalsh(K).min() > 0
     assert (np.diff(K[0]) < 0).all()
+
+
+def _odd(scale: float, sem: float) -> Readings:
+    """Twelve results and two replicates of the first that differ, in units of `scale`."""
+    whole = readings(12)
+    X = np.vstack([whole.X, whole.X[:1], whole.X[:1]])
+    mean = np.concatenate([whole.mean, whole.mean[0] + np.array([20.0, -15.0])])
+    return Readings(X, scale * mean, np.full(14, scale * sem))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sem", [0.0, 2.0])
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e12])
+def test_a_belief_knows_no_units(scale, sem):
+    """Results in femtoamperes or teraohms are believed alike, replicates that differ without a stated error among them."""
+    X = np.random.default_rng(3).random((6, 2))
+    mean, sd = fit_surrogate(_odd(scale, sem)).posterior(X)
+    plain_mean, plain_sd = fit_surrogate(_odd(1.0, sem)).posterior(X)
+    assert mean / scale == pytest.approx(plain_mean, rel=1e-4)
+    assert sd / scale == pytest.approx(plain_sd, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_replicates_count_by_their_errors():
+    """Of two results of one candidate the better known one counts for more; one without error is believed against one with."""
+    X = np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9], [0.9, 0.1]])
+    for sems in ([1.0, 10.0, 1.0, 1.0], [0.0, 10.0, 0.0, 0.0]):
+        mean, sd = fit_surrogate(Readings(X, np.array([10.0, 20.0, 5.0, 6.0]), np.array(sems))).posterior(X[:1])
+        assert 7.0 < mean[0] < 14.0
+        assert 0 < sd[0] < 5.0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sem", [0.0, 3.0])
+@pytest.mark.parametrize("value", [0.0, 5.0, -1e12, 1e-9])
+def test_a_constant_objective_is_believed_constant(value, sem):
+    """Many equal results: the mean stays there, and nothing is NaN."""
+    X = np.random.default_rng(0).random((150, 3))
+    sems = np.full(150, sem * abs(value))
+    mean, sd = fit_surrogate(Readings(X, np.full(150, value), sems)).posterior(np.random.default_rng(1).random((9, 3)))
+    assert mean == pytest.approx(np.full(9, value), rel=1e-3, abs=1e-12)
+    assert np.isfinite(sd).all()
+    assert (sd > 0).all()
