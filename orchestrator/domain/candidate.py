@@ -131,6 +131,10 @@ class CandidateTable:
         wrong = [n for n, given in candidate.parameters.items() if n in self.features and not _same(self.rows[row][n], given)]
         return [f"{n} = {candidate.parameters[n]!r} differs from row '{self.ids[row]}' ({self.rows[row][n]!r})" for n in wrong]
 
+    def at_present(self, candidate: Candidate) -> Candidate:
+        """The same candidate: rows have no context."""
+        return candidate
+
     def complete(self, candidate: Candidate) -> Candidate:
         """The candidate as its row states it."""
         row = self.row_of(candidate)

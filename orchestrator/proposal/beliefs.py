@@ -102,8 +102,12 @@ def readings(history: History, encoding: Encoding, metric: str) -> Readings:
 
 
 def tested_points(history: History) -> list[Point]:
-    """The points that count as tried: they have an estimate, or are about to."""
-    return [p for p in history.points if p.outcome or p.pending]
+    """The points that count as tried, each in the present context: they have an estimate, or are about to.
+
+    What is to be improved on is what a candidate would give now, not what it gave in another context.
+    """
+    tried = [p for p in history.points if p.outcome or p.pending]
+    return [replace(p, candidate=history.spec.space.at_present(p.candidate)) for p in tried]
 
 
 def _unit(history: History, metric: str) -> str | None:

@@ -187,7 +187,7 @@ def _ranges(numbers: Iterable[int | None]) -> str:
 def _placed(candidate: Candidate, spec: CampaignSpec) -> bool:
     if isinstance(spec.space, CandidateTable):
         return spec.space.row_of(candidate) is not None
-    return all(name in candidate.parameters for name in spec.space.names)
+    return spec.space.places(candidate)
 
 
 def _point(trial: Trial) -> Point:

@@ -64,8 +64,8 @@ def blended(encoding: SpaceEncoding, V: Matrix, U: Matrix, found: list[Compositi
     for composition in found:
         rows = np.flatnonzero(encoding.applies(V)[:, composition.rule])
         if len(rows):
-            columns = list(composition.columns)
-            V[np.ix_(rows, columns)] = _shared_out(encoding, composition, V[rows], U[np.ix_(rows, columns)])
+            place = rows[:, None], np.array(composition.columns)
+            V[place] = _shared_out(encoding, composition, V[rows], U[place])
     return V
 
 

@@ -6,6 +6,7 @@ import logging
 from collections import OrderedDict
 
 from orchestrator.domain import CampaignSpec, CandidateTable, SpecError
+from orchestrator.proposal.held import SharedValueProposer
 from orchestrator.proposal.history import Proposer
 
 _KEPT = 8
@@ -20,7 +21,7 @@ def proposer_for(spec: CampaignSpec) -> Proposer:
     """
     known, proposer = _made.pop(id(spec), (None, None))
     if proposer is None or known is not spec:
-        proposer = _make(spec)
+        proposer = SharedValueProposer(spec, _make) if _shares(spec) else _make(spec)
     _made[id(spec)] = spec, proposer
     while len(_made) > _KEPT:
         _made.popitem(last=False)
@@ -56,6 +57,10 @@ def _make(spec: CampaignSpec) -> Proposer:
     from orchestrator.proposal.ax_proposer import AxProposer
 
     return AxProposer(spec, as_shipped=spec.strategy == "ax")
+
+
+def _shares(spec: CampaignSpec) -> bool:
+    return not isinstance(spec.space, CandidateTable) and bool(spec.space.shared)
 
 
 def _fitting(spec: CampaignSpec) -> str:
