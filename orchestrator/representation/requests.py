@@ -8,12 +8,13 @@ from functools import cache
 from importlib.metadata import entry_points
 from itertools import islice, product
 
-from orchestrator.domain.campaign_spec import CampaignSpec
+from orchestrator.domain.campaign_spec import AMBIENT, CampaignSpec
 from orchestrator.domain.candidate import Candidate, CandidateTable, ParameterValue
 from orchestrator.domain.cell_design import CellDesign
 from orchestrator.domain.cycler import RunRequest
 from orchestrator.domain.errors import Fault, SpecError
-from orchestrator.domain.parameters import ChoiceParameter
+from orchestrator.domain.feasible_points import FeasibleProgram
+from orchestrator.domain.parameters import ChoiceParameter, FreeParameter
 from orchestrator.domain.protocol import Protocol
 from orchestrator.domain.search_space import SearchSpace
 
@@ -83,8 +84,20 @@ def run_request(spec: CampaignSpec, candidate: Candidate, *, key: str, channel: 
         checkup_every_cycles=experiment.checkup_every_cycles,
         checkup=checkup_for(spec),
         impedance_every_checkups=experiment.impedance_every_checkups,
-        ambient_temperature_degC=experiment.ambient_temperature_degC,
+        ambient_temperature_degC=ambient_for(spec, candidate),
     )
+
+
+def ambient_for(spec: CampaignSpec, candidate: Candidate) -> float:
+    """What the chamber is set to, degC: the candidate's own parameter of this name, else the experiment's.
+
+    Raises:
+        SpecError: if the parameter is no number.
+    """
+    given = spec.space.complete(candidate).parameters.get(AMBIENT, spec.experiment.ambient_temperature_degC)
+    if isinstance(given, str):
+        raise SpecError(Fault(AMBIENT, f"must be a number (got {given!r}).", "Give the parameter numbers in degC."))
+    return float(given)
 
 
 def representation_faults(spec: CampaignSpec) -> list[Fault]:
@@ -129,27 +142,50 @@ def _located(fault: Fault, at: str) -> Fault:
 
 def _idle_faults(spec: CampaignSpec) -> list[Fault]:
     """Free parameters and `fixed` ones that the protocol does not change with; a table's columns may describe the cell."""
-    centre = next(_probes(spec), None)
-    if centre is None:
+    probes, name = list(_probes(spec)), spec.experiment.protocol
+    if not probes:
         return []
-    before, name = protocol_for(spec, centre), spec.experiment.protocol
     idle = []
-    for parameter in () if isinstance(spec.space, CandidateTable) else spec.space.free:
-        ends = parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.lower, parameter.upper)
-        moved = (Candidate({**centre.parameters, parameter.name: end}, centre.id) for end in ends)
-        if all(_unchanged(spec, candidate, before) for candidate in moved):
-            idle.append(Fault(f"space.parameters.{parameter.name}", f"changes nothing in the protocol '{name}'."))
+    if isinstance(spec.space, SearchSpace):
+        idle = [f"space.parameters.{p.name}" for p in spec.space.free if _changes_nothing(spec, spec.space, p, probes)]
     for fixed, given in spec.experiment.fixed.items():
-        if isinstance(given, (int, float)) and _unchanged(_with_fixed(spec, fixed, given * 0.99 - 0.001), centre, before):
-            idle.append(Fault(f"experiment.fixed.{fixed}", f"changes nothing in the protocol '{name}'."))
-    return [Fault(f.where, f.problem, "Remove it, or mend its name.") for f in idle]
+        if not isinstance(given, (int, float)) or fixed in _names(spec.space):
+            continue
+        if _same(spec, probes[0], _with_fixed(spec, fixed, given * 0.99 - 0.001), probes[0]):
+            idle.append(f"experiment.fixed.{fixed}")
+    return [Fault(where, f"changes nothing in the protocol '{name}'.", "Remove it, or mend its name.") for where in idle]
 
 
-def _unchanged(spec: CampaignSpec, candidate: Candidate, before: Protocol) -> bool:
+def _changes_nothing(spec: CampaignSpec, space: SearchSpace, parameter: FreeParameter, probes: list[Candidate]) -> bool:
+    """Whether moving a parameter to its ends, from the first probe that has it, leaves the test as it was."""
+    centre = next((p for p in probes if parameter.name in p.parameters), None)
+    if centre is None:
+        return False
+    return all(_same(spec, centre, spec, _moved(space, centre, parameter.name, end)) for end in _ends(parameter))
+
+
+def _moved(space: SearchSpace, centre: Candidate, name: str, end: ParameterValue) -> Candidate:
+    """A candidate with one value changed, and with what then exists."""
+    anything = {p.name: _ends(p)[0] for p in space.free}
+    return space.settled({**anything, **centre.parameters, name: end})
+
+
+def _ends(parameter: FreeParameter) -> tuple[ParameterValue, ...]:
+    return parameter.values if isinstance(parameter, ChoiceParameter) else (parameter.lower, parameter.upper)
+
+
+def _same(spec: CampaignSpec, candidate: Candidate, other: CampaignSpec, moved: Candidate) -> bool:
+    """Whether two candidates, each under its spec, are tested alike."""
     try:
-        return protocol_for(spec, candidate) == before
+        alike = protocol_for(spec, candidate) == protocol_for(other, moved)
+        return alike and ambient_for(spec, candidate) == ambient_for(other, moved)
     except SpecError:
         return False
+
+
+def _names(space: SearchSpace | CandidateTable) -> tuple[str, ...]:
+    """What candidates of a space may state; of a table nothing that `fixed` could be a default of."""
+    return space.names if isinstance(space, SearchSpace) else ()
 
 
 def _with_fixed(spec: CampaignSpec, name: str, given: float) -> CampaignSpec:
@@ -157,10 +193,15 @@ def _with_fixed(spec: CampaignSpec, name: str, given: float) -> CampaignSpec:
 
 
 def _knobs(spec: CampaignSpec, candidate: Candidate) -> dict[str, ParameterValue]:
-    clash = sorted(set(spec.experiment.fixed) & set(candidate.parameters))
+    clash = sorted(set(spec.experiment.fixed) & _always(spec.space, candidate))
     if clash:
         raise SpecError(Fault(f"experiment.fixed.{clash[0]}", "is fixed and varies at once.", "Remove it from one of the two."))
     return {**spec.experiment.fixed, **spec.space.complete(candidate).parameters}
+
+
+def _always(space: SearchSpace | CandidateTable, candidate: Candidate) -> set[str]:
+    """What a candidate states whatever its choices are; where a parameter does not exist, `fixed` may say what holds instead."""
+    return {n for n in candidate.parameters if not (isinstance(space, SearchSpace) and space.needs.get(n))}
 
 
 def _probes(spec: CampaignSpec) -> Iterator[Candidate]:
@@ -168,12 +209,23 @@ def _probes(spec: CampaignSpec) -> Iterator[Candidate]:
     if isinstance(spec.space, CandidateTable):
         yield from (spec.space.candidate(i) for i in range(min(len(spec.space.rows), _MOST_PROBES)))
         return
-    yield from islice(_corners(spec.space), _MOST_PROBES)
+    yield from dict.fromkeys(islice(_corners(spec.space), _MOST_PROBES))
+    if not spec.space.is_plain:
+        yield from _outermost(spec.space)
 
 
 def _corners(space: SearchSpace) -> Iterator[Candidate]:
-    ends = [p.values if isinstance(p, ChoiceParameter) else (p.lower, p.upper) for p in space.free]
-    for values in product(*ends):
-        corner = Candidate(dict(zip(space.names, values, strict=True)))
+    names = [p.name for p in space.free]
+    for values in product(*(_ends(p) for p in space.free)):
+        corner = space.settled({**space.present, **dict(zip(names, values, strict=True))})
         if not space.violations(corner):
             yield corner
+
+
+def _outermost(space: SearchSpace) -> Iterator[Candidate]:
+    """Where each parameter is least and greatest, as far as the constraints let."""
+    program = FeasibleProgram(space.inputs, space.rules, space.present)
+    for values in program.outermost():
+        candidate = space.settled(values)
+        if not space.violations(candidate):
+            yield candidate
