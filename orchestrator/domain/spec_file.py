@@ -37,6 +37,7 @@ _SECTIONS: dict[str, Any] = {
     "name": str,
     "seed": int,
     "strategy": Strategy,
+    "prefetch": int,
     "experiment": Experiment,
     "safety_limits": SafetyLimits,
     "budget": Budget,
@@ -85,6 +86,7 @@ def read_spec(path: Path, further: Sequence[Check] = ()) -> CampaignSpec:
         faults += check(known)
     if faults:
         lines = _lines_by_place(text)
+        lines |= {f"space.parameters.{name}": lines[place] for name, place in _named_places(plain) if place in lines}
         raise SpecError(sorted((replace(f, line=_line_of(f.where, lines)) for f in faults), key=lambda f: f.line or 0))
     return CampaignSpec(**sections)
 
@@ -244,6 +246,14 @@ def _lines_by_place(text: str) -> dict[str, int]:
         elif key := _KEY.match(line):
             lines.setdefault(".".join(filter(None, (section, key[1]))), number)
     return lines
+
+
+def _named_places(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Parameters by name and by number: a fault between them knows their names."""
+    space = plain.get("space")
+    listed = space.get("parameters") if isinstance(space, Mapping) else None
+    named = enumerate(listed if isinstance(listed, list) else [])
+    return [(item["name"], f"space.parameters[{i}]") for i, item in named if isinstance(item, Mapping) and "name" in item]
 
 
 def _line_of(where: str, lines: Mapping[str, int]) -> int | None:
