@@ -64,6 +64,7 @@ class _Tick:
 
     bench: Bench
     trials: dict[int, Trial]
+    before: int
     changed: set[int] = field(default_factory=set)
     proposed: int = 0
     halt: str | None = None
@@ -112,7 +113,8 @@ def advance_campaign(lab: Lab, name: str) -> TickReport:
         if campaign.status not in ("running", "needs_attention"):
             return _report(lab, campaign, lab.store.trials(name), set())
         bench = Bench(lab, campaign, lab.cyclers_for(campaign.spec))
-        tick = _Tick(bench, {trial.number: trial for trial in lab.store.trials(name)})
+        trials = {trial.number: trial for trial in lab.store.trials(name)}
+        tick = _Tick(bench, trials, before=max(trials, default=0))
         waits = campaign.status == "needs_attention"
         if not waits:
             _let_time_pass(tick)
@@ -226,7 +228,7 @@ def _looked_at(tick: _Tick) -> int:
 
 
 def _propose(tick: _Tick) -> None:
-    """Ask for as many candidates as there are channels without one, within the budget."""
+    """Ask for as many candidates as there are channels without one, and as many ahead as the spec wants, within the budget."""
     wanted = _places(tick)
     if tick.halt or wanted < 1:
         return
@@ -249,7 +251,7 @@ def _propose(tick: _Tick) -> None:
 
 def _places(tick: _Tick) -> int:
     waiting = len(tick.having(_S.PROPOSED, _S.APPROVED))
-    return min(len(_free_channels(tick)) - waiting, tick.spec.budget.trials - _spent(tick))
+    return min(len(_free_channels(tick)) + tick.spec.prefetch - waiting, tick.spec.budget.trials - _spent(tick))
 
 
 def _spent(tick: _Tick) -> int:
@@ -271,8 +273,22 @@ def _approve(tick: _Tick) -> None:
 
 
 def _dispatch(tick: _Tick) -> None:
+    """Start approved trials on free channels; those chosen before the latest results only if they are still safe."""
+    _withdraw_unsafe(tick)
     for trial, (cycler, channel) in zip(tick.having(_S.APPROVED), _free_channels(tick), strict=False):
         tick.note(dispatch(tick.bench, trial, tick.bench.cyclers[cycler], channel))
+
+
+def _withdraw_unsafe(tick: _Tick) -> None:
+    """Cancel approved trials that by now are not safe with confidence: those that waited for a person or for a channel."""
+    waited = [trial for trial in tick.having(_S.APPROVED) if trial.number <= tick.before and trial.origin != "told"]
+    if not waited or not tick.spec.safe_constraints or not _free_channels(tick):
+        return
+    others = [trial for trial in tick.trials.values() if trial not in waited]
+    campaign = Campaign(tick.spec, tuple(others), reference_point=tick.campaign.reference_point)
+    for trial, safe in zip(waited, campaign.safe([trial.candidate for trial in waited]), strict=True):
+        if not safe:
+            tick.note(_move(tick, trial, _S.CANCELLED, "withdrawn: by what was measured since, it is not safe with confidence"))
 
 
 def _publish(tick: _Tick) -> None:
@@ -350,5 +366,6 @@ def _move(tick: _Tick, trial: Trial, to: TrialStatus, reason: str | None) -> Tri
     return tick.bench.lab.store.move(tick.campaign.name, trial.number, to, lab_time_h=tick.bench.now_h, reason=reason)
 
 
-STAGES = (_reconcile, _collect, _watch, _fix_reference_point, _propose, _approve, _dispatch, _publish)
+# What was chosen ahead starts before the next candidates are thought about.
+STAGES = (_reconcile, _collect, _watch, _fix_reference_point, _dispatch, _propose, _approve, _dispatch, _publish)
 WHILE_WAITING = (_reconcile, _collect, _watch, _hear_again)

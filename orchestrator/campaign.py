@@ -122,6 +122,18 @@ class Campaign:
         with one_thread():
             return kernel_shares(self._history(()))
 
+    def safe(self, candidates: Sequence[Candidate]) -> list[bool]:
+        """Whether each candidate keeps every safe limit with confidence, by what is known now; a safe seed always does.
+
+        Raises:
+            SpecError: if a candidate is not of this space.
+        """
+        from orchestrator.proposal.second_look import still_safe
+
+        checked = [self._check(_with_context(self.spec, c), "candidates") for c in candidates]
+        with one_thread():
+            return still_safe(checked, self._history(()))
+
     def front(self) -> ParetoFront:
         """The non-dominated feasible trials, by measured values."""
         outcomes = {t.number: t.outcome for t in self._ended}

@@ -181,6 +181,7 @@ class CampaignSpec:
     causal: Causal = Causal()
     surrogate: SurrogateSpec = field(default_factory=SurrogateSpec)
     cyclers: tuple[CyclerTable, ...] = ()
+    prefetch: int = 0
 
     def __post_init__(self) -> None:
         faults = cross_faults(vars(self))
@@ -228,6 +229,9 @@ def cross_faults(sections: Mapping[str, Any]) -> list[Fault]:
     seed = sections.get("seed")
     if seed is not None and seed < 0:
         faults.append(Fault("seed", f"must be >= 0 (got {seed})."))
+    prefetch = sections.get("prefetch")
+    if prefetch is not None and prefetch < 0:
+        faults.append(Fault("prefetch", f"is a number of candidates, 0 or more (got {prefetch}).", "Leave it out for none."))
     faults += _goal_faults(sections.get("objectives"), sections.get("constraints"))
     faults += _safe_faults(sections)
     faults += _strategy_faults(sections) + _chamber_faults(sections)
