@@ -23,8 +23,8 @@ from orchestrator.proposal.multiple_kernel import GroupedLikelihood
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-# Points from which the likelihood is cut, and points of the subset that the search begins with.
-LARGEST_BLOCK, FIRST_LOOK = 320, 64
+# Points from which the likelihood of one kernel, and of several, is cut, and points of the subset that the search begins with.
+LARGEST_BLOCK, LARGEST_DEAL, FIRST_LOOK = 320, 200, 64
 _FIRST_STEPS, _MAX_STEPS = 8, 80
 # Relative changes of the loss below this say nothing: a few thousandths of a nat at a thousand readings.
 _TOLERANCE = 1e-6
@@ -72,8 +72,8 @@ def fit_hyperparameters(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hy
 
     points, point = np.unique(X, axis=0, return_inverse=True)
     point = point.reshape(-1)
-    cut = dealt if prior.groups else neighbourhoods
-    blocks = [np.flatnonzero(np.isin(point, block)) for block in cut(points, LARGEST_BLOCK)]
+    cut = dealt(points, LARGEST_DEAL) if prior.groups else neighbourhoods(points, LARGEST_BLOCK)
+    blocks = [np.flatnonzero(np.isin(point, block)) for block in cut]
     parts = [likelihood(rows) for rows in blocks]
     if len(points) <= 2 * FIRST_LOOK:
         return parts[0].at(_searched(parts[0].loss, parts[0], parts[0].starts))

@@ -71,7 +71,7 @@ class KernelSum:
         grams = [self._raw(g, reference, reference) for g in groups]
         self.levels = [float(gram.mean()) for gram in grams]
         self.traces = [trace_of(gram) for gram in grams]
-        pairs = pair_products([_centred(gram) / t for gram, t in zip(grams, self.traces, strict=True)])
+        pairs = pair_products([_normalised(gram, t) for gram, t in zip(grams, self.traces, strict=True)])
         self.pair_level, self.pair_trace = float(pairs.mean()), trace_of(pairs)
 
     def _raw(self, group: FeatureGroup, A: Matrix, B: Matrix) -> Matrix:
@@ -172,12 +172,14 @@ class GroupedLikelihood:
         columns = [list(g.columns) for g in self.groups]
         raw = [matern_with_slope(self.X[:, c], lengthscales[c]) for c in columns]
         traces = [trace_of(gram) for gram, _ in raw]
-        own = [_centred(gram) / t for (gram, _), t in zip(raw, traces, strict=True)]
+        own = [_normalised(gram, t) for (gram, _), t in zip(raw, traces, strict=True)]
         pairs = pair_products(own)
         pair_trace = trace_of(pairs)
-        kernels = [*own, _centred(pairs) / pair_trace]
+        kernels = [*own, _normalised(pairs, pair_trace)]
         y, variance = self.replicates.means(spread)
-        covariance = sum((v * k for v, k in zip(variances, kernels, strict=True)), np.full((m, m), self.level))
+        covariance = np.full((m, m), self.level)
+        for v, kernel in zip(variances, kernels, strict=True):
+            covariance += v * kernel
         covariance[np.diag_indices(m)] += variance
         found = evidence(covariance, y)
         if found is None:
@@ -186,18 +188,24 @@ class GroupedLikelihood:
         value, slope = self.before(theta)
         slope[d:-1] += variances * [np.vdot(found.pull, k) for k in kernels]
         slope[-1] += spread * (by_spread + found.by_variance @ by_variance + found.weights @ by_mean)
-        by_pairs = _through_centring(variances[-1] * found.pull, kernels[-1], pair_trace)
+        by_pairs = _through_normalising(variances[-1] * found.pull, kernels[-1], pair_trace)
         whole = sum(own)
         for c, v, kernel, t, (_, slope_by_square) in zip(columns, variances, own, traces, raw, strict=False):
-            by_gram = _through_centring(v * found.pull + by_pairs * (whole - kernel), kernel, t)
-            slope[c] += by_log_length(slope_by_square * by_gram, self.X[:, c], lengthscales[c])
+            by_kernel = whole - kernel
+            by_kernel *= by_pairs
+            by_kernel += v * found.pull
+            slope_by_square *= _through_normalising(by_kernel, kernel, t)
+            slope[c] += by_log_length(slope_by_square, self.X[:, c], lengthscales[c])
         return value + added + found.value, slope
 
 
 def pair_products(kernels: list[Matrix]) -> Matrix:
     """The sum over pairs of different kernels of their products, element by element."""
-    whole = np.asarray(sum(kernels))
-    return np.asarray((whole**2 - sum(k**2 for k in kernels)) / 2)
+    so_far, products = kernels[0].copy(), np.zeros_like(kernels[0])
+    for kernel in kernels[1:]:
+        products += so_far * kernel
+        so_far += kernel
+    return products
 
 
 def trace_of(gram: Matrix) -> float:
@@ -206,16 +214,23 @@ def trace_of(gram: Matrix) -> float:
     return trace if trace > _UNVARIED else 1.0
 
 
-def _centred(gram: Matrix) -> Matrix:
+def _normalised(gram: Matrix, trace: float) -> Matrix:
+    """Centred and divided by the trace, in place: each pass over these matrices counts."""
     means = gram.mean(axis=0)
-    return np.asarray(gram - means - means[:, None] + means.mean())
+    gram -= means - means.mean()
+    gram -= means[:, None]
+    gram /= trace
+    return gram
 
 
-def _through_centring(by_kernel: Matrix, kernel: Matrix, trace: float) -> Matrix:
-    """The derivative by a Gram matrix, from that by the centred and normalised one."""
-    by = by_kernel.copy()
-    by[np.diag_indices(len(by))] -= np.vdot(by_kernel, kernel) / len(by)
-    return np.asarray((by - by.mean(axis=0) - by.mean(axis=1)[:, None] + by.mean()) / trace)
+def _through_normalising(by_kernel: Matrix, kernel: Matrix, trace: float) -> Matrix:
+    """The derivative by a Gram matrix, from that by the centred and normalised one, which is overwritten."""
+    by_kernel[np.diag_indices(len(kernel))] -= np.vdot(by_kernel, kernel) / len(kernel)
+    columns, rows = by_kernel.mean(axis=0), by_kernel.mean(axis=1)
+    by_kernel -= columns - columns.mean()
+    by_kernel -= rows[:, None]
+    by_kernel /= trace
+    return by_kernel
 
 
 def share_samples(components: list[Matrix], noise: Matrix, level: float, y: Matrix, count: int) -> Matrix:

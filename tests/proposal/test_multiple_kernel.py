@@ -120,7 +120,7 @@ def test_groups_foretell_better_where_effects_add_up():
 def test_more_readings_than_a_block_holds_teach_the_same_shares(monkeypatch):
     """Blocks are dealt out so that each is a sample of the whole."""
     readings, prior = truth(1, 160, 0.2, (0.8, 0.2, 0.0), (1, 2, 2))
-    monkeypatch.setattr("orchestrator.proposal.hyperparameter_search.LARGEST_BLOCK", 80)
+    monkeypatch.setattr("orchestrator.proposal.hyperparameter_search.LARGEST_DEAL", 80)
     found = fit_surrogate(readings, prior).shares
     assert [found[f"g{i}"].mean for i in range(3)] == pytest.approx([0.8, 0.2, 0.0], abs=0.1)
 
