@@ -71,6 +71,7 @@ class KernelSum:
         grams = [self._raw(g, reference, reference) for g in groups]
         self.levels = [float(gram.mean()) for gram in grams]
         self.traces = [trace_of(gram) for gram in grams]
+        self._at_reference = [gram.mean(axis=1) - level / 2 for gram, level in zip(grams, self.levels, strict=True)]
         pairs = pair_products([_normalised(gram, t) for gram, t in zip(grams, self.traces, strict=True)])
         self.pair_level, self.pair_trace = float(pairs.mean()), trace_of(pairs)
 
@@ -78,24 +79,25 @@ class KernelSum:
         columns = list(group.columns)
         return matern(A[:, columns], B[:, columns], self.lengthscales[columns])
 
-    def _offsets(self, A: Matrix) -> list[Matrix]:
-        """For each group the mean over the reference of its kernel, minus half the reference's own: shape (n,)."""
-        means = (self._raw(g, A, self.reference).mean(axis=1) for g in self.groups)
-        return [mean - level / 2 for mean, level in zip(means, self.levels, strict=True)]
+    def _offsets(self, A: Matrix) -> tuple[list[Matrix], Matrix]:
+        """What centring takes off at points of shape (n, d): from each group's kernel, and from the pairs' products; all (n,).
+
+        It is the mean over the reference, minus half the reference's own.
+        """
+        raw = [self._raw(g, A, self.reference) for g in self.groups]
+        own = [gram.mean(axis=1) - level / 2 for gram, level in zip(raw, self.levels, strict=True)]
+        pairs = pair_products(self._centred(raw, own, self._at_reference))
+        return own, pairs.mean(axis=1) - self.pair_level / 2
+
+    def _centred(self, raw: list[Matrix], a: list[Matrix], b: list[Matrix]) -> list[Matrix]:
+        return [(gram - at[:, None] - bt) / t for gram, at, bt, t in zip(raw, a, b, self.traces, strict=True)]
 
     def components(self, A: Matrix, B: Matrix) -> list[Matrix]:
         """The covariance of each component, `together` last, between points of shape (n, d) and (m, d): each (n, m)."""
-        a, b = self._offsets(A), self._offsets(B)
-        own = self._own(A, B, a, b)
-        pairs = pair_products(own) - self._pair_offset(A, a)[:, None] - self._pair_offset(B, b)
+        (a, a_pairs), (b, b_pairs) = self._offsets(A), self._offsets(B)
+        own = self._centred([self._raw(g, A, B) for g in self.groups], a, b)
+        pairs = pair_products(own) - a_pairs[:, None] - b_pairs
         return [v * k for v, k in zip(self.variances, [*own, pairs / self.pair_trace], strict=True)]
-
-    def _own(self, A: Matrix, B: Matrix, a: list[Matrix], b: list[Matrix]) -> list[Matrix]:
-        return [(self._raw(g, A, B) - at[:, None] - bt) / t for g, at, bt, t in zip(self.groups, a, b, self.traces, strict=True)]
-
-    def _pair_offset(self, A: Matrix, a: list[Matrix]) -> Matrix:
-        own = self._own(A, self.reference, a, self._offsets(self.reference))
-        return np.asarray(pair_products(own).mean(axis=1) - self.pair_level / 2)
 
     def between(self, A: Matrix, B: Matrix) -> Matrix:
         """The covariance between points of shape (n, d) and (m, d): shape (n, m)."""
@@ -103,9 +105,9 @@ class KernelSum:
 
     def variance(self, X: Matrix) -> Matrix:
         """The variance at points of shape (n, d): shape (n,)."""
-        offsets = self._offsets(X)
+        offsets, pairs_offset = self._offsets(X)
         own = [(1 - 2 * at) / t for at, t in zip(offsets, self.traces, strict=True)]
-        pairs = (pair_products(own) - 2 * self._pair_offset(X, offsets)) / self.pair_trace
+        pairs = (pair_products(own) - 2 * pairs_offset) / self.pair_trace
         return np.asarray(sum(v * k for v, k in zip(self.variances, [*own, pairs], strict=True)))
 
 
