@@ -198,6 +198,10 @@ class AxProposer:
         return min(wanted, max(1, history.spec.budget.trials // 2))
 
     def _sobol(self, n: int, history: History) -> list[Proposal]:
+        why = "first design: spread evenly over the space"
+        if not self.space.is_plain:
+            found = sobol_candidates(self.space, n, history.seed("design"))
+            return proposals_of([(c, why) for c in found], "Sobol", "ax", history)
         with reproducible(history.spec.seed), _quiet():
             experiment = ax_experiment(history, self.space)
             known = {p.candidate for p in history.points}
@@ -207,7 +211,7 @@ class AxProposer:
                 found = [c for c in drawn if c not in known][:n]
             except AxError:  # constraints that leave almost nothing of the box: rejection finds no point
                 found = sobol_candidates(self.space, n, history.seed("design"))
-        return proposals_of([(c, "first design: spread evenly over the space") for c in found], "Sobol", "ax", history)
+        return proposals_of([(c, why) for c in found], "Sobol", "ax", history)
 
     def _informed(self, n: int, history: History, first: Sequence[Proposal]) -> list[Proposal]:
         waiting = [p.candidate for p in first]
@@ -222,6 +226,10 @@ class AxProposer:
         return proposals_of(chosen, "BoTorch" if self.as_shipped else "noisy improvement", "ax", history, beliefs, details)
 
     def _by_beliefs(self, n: int, history: History, waiting: Sequence[Candidate]) -> _Generated:
+        if not self.space.is_plain:  # Ax has no words for such a space
+            beliefs = fit_beliefs(history, self.encoding)
+            choices = most_promising(n, history, beliefs, self.encoding, waiting)
+            return [choice.candidate for choice in choices], beliefs, [{"improvement": choice.gain} for choice in choices]
         adapter = BeliefAdapter(ax_experiment(history, self.space), history, self.encoding)
         run = adapter.gen(n, pending_observations=self._pending(history, waiting))
         gains = (run.gen_metadata or {})["gain"]
