@@ -285,6 +285,9 @@ def _strategy_faults(sections: Mapping[str, Any]) -> list[Fault]:
         return [Fault("strategy", "'table' needs a finite list of candidates.", "Give [space] table = 'file.csv' and features.")]
     if strategy == "ax" and table:
         return [Fault("strategy", "'ax' cannot propose rows of a table.", "Use 'auto' or 'table'.")]
+    if strategy == "ax" and not (space.is_plain and not space.shared):
+        problem = "'ax' knows neither equalities nor conditions, context or shared parameters."
+        return [Fault("strategy", problem, "Use strategy = 'auto'.")]
     return []
 
 

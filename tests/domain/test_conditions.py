@@ -210,6 +210,13 @@ def chamber_spec(parameter, **changes) -> CampaignSpec:
     return CampaignSpec("chamber", space, (Objective("life", "maximize"),), **changes)
 
 
+@pytest.mark.parametrize("parameter", [ROOM, IntegerParameter("chamber", 20, 40, shared=True)])
+def test_ax_s_own_generators_are_not_asked_for_what_they_cannot_keep(parameter):
+    """The spec is refused, with the strategy that can."""
+    with pytest.raises(SpecError, match=r"knows neither equalities nor conditions, context or shared.*'auto'"):
+        chamber_spec(parameter, strategy="ax")
+
+
 def test_a_safe_seed_is_of_the_present_context():
     """One that says nothing of it is vouched for as things are; one of another context is not proposed now."""
     safe = {"constraints": (OutcomeConstraint("heat", upper=40, safe=True),)}

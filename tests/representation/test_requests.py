@@ -8,8 +8,11 @@ from orchestrator.domain import (
     CampaignSpec,
     Candidate,
     CandidateTable,
+    ChoiceParameter,
     ConstantCurrent,
+    ContextParameter,
     Experiment,
+    LinearConstraint,
     Objective,
     RangeParameter,
     SafetyLimits,
@@ -131,3 +134,68 @@ def test_a_missing_parameter_is_asked_for_by_name():
     """A template says what it needs."""
     with pytest.raises(SpecError, match="needs parameters c1, c2"):
         protocol_for(fast_charge(space=SearchSpace((RangeParameter("x", 0.0, 1.0),))), Candidate({"x": 0.5}))
+
+
+def optional_step(**changes) -> CampaignSpec:
+    """Two or three charging steps whose rates sum up alike, in a chamber that is a parameter."""
+    rates = [RangeParameter(name, 1.0, 6.0) for name in ("c1", "c2")]
+    space = SearchSpace(
+        (
+            ChoiceParameter("steps", (2, 3)),
+            *rates,
+            RangeParameter("c3", 1.0, 6.0, only_if={"steps": [3]}),
+            RangeParameter("ambient_temperature_degC", 20.0, 40.0),
+        ),
+        ("c1 + c2 + c3 == 9", LinearConstraint("c1 + c2 == 6", only_if={"steps": [2]})),
+    )
+    return fast_charge(**{"space": space, **changes})
+
+
+def test_a_template_gets_a_candidate_without_what_does_not_exist():
+    """Two shares or three; a composition has no corner, and is checked where each parameter is least and greatest."""
+    spec = optional_step()
+    assert representation_faults(spec) == []
+    two, three = Candidate({"steps": 2, "c1": 2.0, "c2": 4.0}), Candidate({"steps": 3, "c1": 2.0, "c2": 4.0, "c3": 3.0})
+    shares = [
+        [s.until_capacity_Ah for s in protocol_for(spec, c).steps if getattr(s, "charging", False)][:-1] for c in (two, three)
+    ]
+    assert shares == [[pytest.approx(0.44)] * 2, [pytest.approx(0.88 / 3)] * 3]
+
+
+def test_fixed_says_what_holds_where_a_parameter_does_not_exist():
+    """A default for the absent, and no clash with the present."""
+    fixed = Experiment("multistep_charge", "lfp_a123", fixed={"c3": 1.5})
+    spec = optional_step(experiment=fixed)
+    assert representation_faults(spec) == []
+    two, three = Candidate({"steps": 2, "c1": 2.0, "c2": 4.0}), Candidate({"steps": 3, "c1": 2.0, "c2": 4.0, "c3": 3.0})
+    rates = [
+        [round(s.current_A / 1.1, 6) for s in protocol_for(spec, c).steps if getattr(s, "charging", False)][:-1]
+        for c in (two, three)
+    ]
+    assert rates == [[2.0, 4.0, 1.5], [2.0, 4.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        RangeParameter("ambient_temperature_degC", 20.0, 40.0, shared=True),
+        ContextParameter("ambient_temperature_degC", 20.0, 40.0, value=30.0),
+    ],
+)
+def test_a_chamber_s_temperature_may_be_a_parameter(parameter):
+    """It reaches the request in place of the experiment's, and is no idle parameter."""
+    spec = fast_charge(space=SearchSpace((RangeParameter("c1", 1.0, 6.0), parameter)))
+    assert representation_faults(spec) == []
+    request = run_request(spec, Candidate({"c1": 2.0, "ambient_temperature_degC": 35.0}), key="k", channel="1")
+    assert request.ambient_temperature_degC == 35.0
+    plain = fast_charge(space=SearchSpace((RangeParameter("c1", 1.0, 6.0),)))
+    assert run_request(plain, Candidate({"c1": 2.0}), key="k", channel="1").ambient_temperature_degC == 25.0
+
+
+def test_an_idle_parameter_is_found_where_it_exists():
+    """A conditional parameter is moved where its choice has it; context may change nothing in a protocol."""
+    kind = ChoiceParameter("kind", ("plain", "odd"))
+    odd = RangeParameter("wobble", 0.0, 1.0, only_if={"kind": ["odd"]})
+    room = ContextParameter("humidity_pct", 0, 100, value=40)
+    spec = fast_charge(space=SearchSpace((RangeParameter("c1", 1.0, 6.0), kind, odd, room)))
+    assert [f.where for f in representation_faults(spec)] == ["space.parameters.kind", "space.parameters.wobble"]
