@@ -11,6 +11,7 @@ from orchestrator.decision.pareto import is_measured
 from orchestrator.decision.report_data import ReportData
 from orchestrator.decision.wording import UNIT_SIGNS, label, listing, number, quantity, status_words, with_error
 from orchestrator.domain import CandidateTable, OutcomeConstraint, Trial, TrialStatus
+from orchestrator.domain.campaign_spec import AMBIENT
 from orchestrator.domain.value import to_plain
 
 _NAMED_PARAMETERS_AT_MOST = 4
@@ -46,8 +47,8 @@ def _space_words(data: ReportData) -> str:
         return f"{len(space.rows)} listed candidates"
     if len(space.free) > _NAMED_PARAMETERS_AT_MOST:
         return f"{len(space.free)} parameters"
-    named = listing(f"{p.name} {p.describe()}" for p in space.free)
-    return named + (f" with {listing(c.text for c in space.constraints)}" if space.constraints else "")
+    named = listing(f"{p.name} {space.describe(p.name)}" for p in space.free)
+    return named + (f" with {listing(c.describe() for c in space.constraints)}" if space.constraints else "")
 
 
 def counted(trials: Sequence[Trial]) -> str:
@@ -251,7 +252,7 @@ def terms(data: ReportData) -> str:
             for c in spec.constraints
         ),
         *_space_rows(data),
-        ("experiment", f"{done.protocol} on {done.cell.name} at {done.ambient_temperature_degC:g} °C ambient"),
+        ("experiment", f"{done.protocol} on {done.cell.name}{_ambient(data)}"),
         ("end of life", f"{100 * done.end_of_life:g} % of nominal capacity, at most {done.max_cycles} cycles"),
         ("budget", f"{_trials(spec.budget.trials)}{_channel_hours(spec.budget.channel_hours)}"),
         ("strategy", f"{spec.strategy}, seed {spec.seed}"),
@@ -267,12 +268,18 @@ def _goal(data: ReportData, goal: str, threshold: float | None, metric: str) -> 
     return f"{goal.replace('ize', 'ise')}{reference}"
 
 
+def _ambient(data: ReportData) -> str:
+    """The chamber's temperature, unless it is a parameter."""
+    own = AMBIENT in data.spec.space.units
+    return "" if own else f" at {data.spec.experiment.ambient_temperature_degC:g} °C ambient"
+
+
 def _space_rows(data: ReportData) -> list[tuple[str, str]]:
     space = data.spec.space
     if isinstance(space, CandidateTable):
         return [("candidates", f"{len(space.rows)} rows, described by {listing(space.features)}")]
-    rows = [(f"parameter: {p.name}", p.describe()) for p in space.free]
-    return rows + [("constraint on parameters", c.text) for c in space.constraints]
+    rows = [(f"parameter: {p.name}", space.describe(p.name)) for p in space.inputs]
+    return rows + [("constraint on parameters", c.describe()) for c in space.constraints]
 
 
 def _channel_hours(hours: float | None) -> str:

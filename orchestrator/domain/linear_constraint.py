@@ -61,6 +61,11 @@ class LinearConstraint:
             raise SpecError(f"'{self.text}' names no parameter.")
         return form
 
+    def describe(self) -> str:
+        """The constraint, and where it holds besides."""
+        parts = [f"{gate} = {' or '.join(map(str, values))}" for gate, values in self.only_if.items()]
+        return f"{self.text} where {' and '.join(parts)}" if parts else self.text
+
     @property
     def names(self) -> frozenset[str]:
         """The parameters it binds."""

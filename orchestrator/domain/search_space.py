@@ -110,6 +110,14 @@ class SearchSpace:
         """Whether it is a box with inequalities: nothing held, conditional, or bound by an equality."""
         return not self.present and not any(self.needs.values()) and len(self.inequalities) == len(self.rules)
 
+    def describe(self, name: str) -> str:
+        """What a free or context parameter may be, in words, with all that binds it."""
+        parameter = next(p for p in self.inputs if p.name == name)
+        notes = [f"now {self.present[name]}"] if name in self.present else []
+        notes += [f"where {self._condition(name)}"] if self.needs[name] else []
+        notes += ["the same in all tests that run at once"] if parameter in self.shared else []
+        return f"{parameter.describe()} ({'; '.join(notes)})" if notes else parameter.describe()
+
     def holding(self, values: Mapping[str, ParameterValue]) -> SearchSpace:
         """The space with some values held for now.
 

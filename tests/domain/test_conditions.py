@@ -118,6 +118,15 @@ def test_what_cannot_be_meant_is_refused(changes, message):
     assert len(caught.value.faults) == 1
 
 
+def test_a_parameter_is_described_with_all_that_binds_it():
+    """A person reads where it exists, what it is set to now, and that tests share it."""
+    space = mixture(parameters=(*mixture().parameters, RangeParameter("chamber", 20, 40, shared=True)))
+    assert space.describe("rate") == "between 1 and 5 (where pulse = yes)"
+    assert space.describe("room_degC") == "between 15 and 45 degC (now 30.0)"
+    assert space.describe("chamber") == "between 20 and 40 (the same in all tests that run at once)"
+    assert LinearConstraint("li == 1", only_if={"pulse": "no"}).describe() == "li == 1 where pulse = no"
+
+
 def test_context_lies_inside_its_bounds():
     """The present value is one of those that results may have."""
     with pytest.raises(SpecError, match=r"room = 50 is not between 15 and 45\. Set it to what it is now"):
