@@ -13,7 +13,7 @@ from orchestrator.proposal.pool import Pool, perturbed, sampled_values, space_po
 from orchestrator.proposal.safe_set import fit_safe_set
 from orchestrator.proposal.space_encoding import SpaceEncoding
 from orchestrator.proposal.table_encoding import TableEncoding
-from orchestrator.proposal.table_proposer import TABLE_PRIOR
+from orchestrator.proposal.table_proposer import table_beliefs
 
 POOL_SIZE, ROUNDS = 4096, 4
 
@@ -48,8 +48,8 @@ def best_believed(history: History, confidence: float) -> Candidate:
 
 
 def _best(history: History, encoding: SpaceEncoding | TableEncoding, pool: Pool, confidence: float) -> int:
-    spec, prior = history.spec, TABLE_PRIOR if isinstance(encoding, TableEncoding) else None
-    beliefs, goal = fit_beliefs(history, encoding, prior), spec.objectives[0]
+    spec, goal = history.spec, history.spec.objectives[0]
+    beliefs = table_beliefs(history, encoding) if isinstance(encoding, TableEncoding) else fit_beliefs(history, encoding)
     mean, _ = beliefs.surrogates[goal.metric].posterior(pool.X)
     allowed = feasibility(beliefs, spec.constraints, pool.X) >= confidence
     if spec.safe_constraints:

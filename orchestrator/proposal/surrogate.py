@@ -108,6 +108,16 @@ class Surrogate:
         """The learned standard deviation between cells, in the metric's unit."""
         return float(np.sqrt(self.hyperparameters.spread)) * self.scale
 
+    @property
+    def points(self) -> int:
+        """How many different points were read."""
+        return len(self._X)
+
+    @property
+    def log_evidence(self) -> float:
+        """The log density of the points' mean outcomes, up to a constant: what weighs hyperparameters of the same spread."""
+        return -0.5 * float(self._means @ self._weights) - float(np.log(np.diag(self._factor)).sum())
+
     @cached_property
     def kernels(self) -> KernelSum | None:
         """The kernels of the prior's groups of columns; None where one kernel reads all."""

@@ -55,6 +55,12 @@ class TableEncoding:
             self.table.features
         )
 
+    @cached_property
+    def first_like(self) -> NDArray[np.intp]:
+        """By row, the first row with the same features, shape (rows,)."""
+        first: dict[bytes, int] = {}
+        return np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(self.X)], dtype=np.intp)
+
     @property
     def dimension(self) -> int:
         """The number k of columns a kernel reads."""

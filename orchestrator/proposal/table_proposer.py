@@ -1,9 +1,9 @@
 """Proposals from a finite list: every row is weighed, exhaustively.
 
 With noise as large as the signal, testing the few best rows again beats covering the list, so a tested row is a proposal
-like any other; only noise-free results rule a row out. For one noisy objective the question is which row is best, and
-top-two Thompson sampling answers it (Russo 2016): draw a world from the posterior and test its best row, or half of the
-time the best row of another world that disagrees. Otherwise the noisy expected (hypervolume) improvement decides.
+like any other; only noise-free results rule a row out, and rows with the same features with it. For one noisy objective the
+question is which row is best, and the knowledge gradient answers it, under beliefs averaged over hyperparameters. Otherwise
+the noisy expected (hypervolume) improvement decides.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 
 from orchestrator.domain import Candidate, CandidateTable, Estimate
 from orchestrator.domain.errors import NeedsPersonError
-from orchestrator.proposal.acquisition import NoisyImprovement, goals_of, greedy_batch
+from orchestrator.proposal.acquisition import NoisyImprovement, feasibility
 from orchestrator.proposal.beliefs import Beliefs, fit_beliefs, tested_points
 from orchestrator.proposal.dossier import proposals_of
 from orchestrator.proposal.history import History, Proposal
+from orchestrator.proposal.hyperparameter_samples import average_of, averaged
+from orchestrator.proposal.knowledge_gradient import most_informative
 from orchestrator.proposal.marginal_likelihood import Prior
-from orchestrator.proposal.pool import Pool, spread_rows, table_pool
+from orchestrator.proposal.pool import spread_rows
+from orchestrator.proposal.surrogate import Surrogate
 from orchestrator.proposal.table_encoding import TableEncoding
 
 Matrix = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 # The first rows are spread evenly: at least this many, and one more than there are features, up to the largest design.
 SMALLEST_DESIGN, LARGEST_DESIGN = 5, 10
@@ -33,7 +37,13 @@ TABLE_PRIOR = Prior(lengthscale_log_sd=0.25)
 NOISY_FROM = 0.2
 # Without a stated error, results count as noise-free while replicates and residuals leave this sd, as a share of the outcomes'.
 NOISE_FREE_SD = 0.2
-_SHORTLIST, _CHALLENGES = 1500, 64
+# Rows of a long list among which the best is sought where results are noisy, and that are weighed again within a batch.
+CONTENDERS, PROMISING = 192, 4096
+
+
+def table_beliefs(history: History, encoding: TableEncoding) -> Beliefs:
+    """The belief about every metric at a table's rows, averaged over hyperparameters."""
+    return averaged(fit_beliefs(history, encoding, TABLE_PRIOR))
 
 
 class TableProposer:
@@ -51,20 +61,18 @@ class TableProposer:
         first = self._first_rows(n, history)
         if len(first) >= n or not history.complete:
             return first
-        beliefs = fit_beliefs(history, self.encoding, TABLE_PRIOR)
-        barred = set(history.failed) | (_tested(history) if noise_free(history, beliefs) else set())
-        barred |= {p.candidate for p in first}
-        pool = table_pool(self.encoding, sorted(barred, key=lambda c: str(c.id)))
-        if not len(pool.X):
+        beliefs = table_beliefs(history, self.encoding)
+        pending = self.encoding.rows([p.candidate for p in first])
+        open_rows = self._open_rows(history, pending, noise_free(history, beliefs))
+        if not len(open_rows):
             if first:
                 return first
             raise NeedsPersonError(_EXHAUSTED)
-        pending = self.encoding.encode([p.candidate for p in first])
-        return first + self._informed(n - len(first), history, beliefs, pool, pending)
+        return first + self._informed(n - len(first), history, beliefs, open_rows, pending)
 
     def predict(self, candidates: Sequence[Candidate], history: History) -> list[dict[str, Estimate]]:
         """The belief about rows; a metric without any estimate is left out."""
-        return fit_beliefs(history, self.encoding, TABLE_PRIOR).predict(self.encoding.encode(list(candidates)))
+        return table_beliefs(history, self.encoding).predict(self.encoding.encode(list(candidates)))
 
     def _first_rows(self, n: int, history: History) -> list[Proposal]:
         """What the even first design still lacks; all of it while some metric has no estimate."""
@@ -83,38 +91,72 @@ class TableProposer:
         chosen = [(self.encoding.table.candidate(open_rows[r]), "first design: rows spread evenly over the table") for r in rows]
         return proposals_of(chosen, "spread", "table", history)
 
-    def _informed(self, n: int, history: History, beliefs: Beliefs, pool: Pool, pending: Matrix) -> list[Proposal]:
-        baseline = self._baseline(history, pending)
+    def _open_rows(self, history: History, pending: Sequence[int], once: bool) -> Rows:
+        """The rows that may be proposed; where one test tells all, rows with equal features count as one, and once."""
+        barred = {*self.encoding.rows(list(history.failed)), *pending}
+        rows = np.setdiff1d(np.arange(len(self.encoding.table.rows)), sorted(barred))
+        if not once:
+            return rows
+        like = self.encoding.first_like
+        tested = like[self.encoding.rows([p.candidate for p in tested_points(history)]) + list(pending)]
+        rows = rows[~np.isin(like[rows], tested)]
+        return np.asarray(rows[np.sort(np.unique(like[rows], return_index=True)[1])])
+
+    def _informed(self, n: int, history: History, beliefs: Beliefs, open_rows: Rows, pending: Sequence[int]) -> list[Proposal]:
         if len(history.spec.objectives) == 1 and noise_share(beliefs, history) >= NOISY_FROM:
-            rows, origin = top_two_thompson(n, history, beliefs, pool.X, baseline), "top-two Thompson"
-            reason = "may be the best row, as sampled from what is known"
+            rows, origin = self._knowledge(n, history, beliefs, open_rows, pending), "knowledge gradient"
+            reason = "its result says most about which row is best"
         else:
-            seed = history.seed("improvement")
-            rows = greedy_batch(n, pool.X, baseline, lambda known: NoisyImprovement(history, beliefs, known, seed))
-            origin, reason = "expected improvement", "promises the largest improvement over what has been tested"
-        tested = _tested(history)
-        found = [pool.candidate(row) for row in rows]
+            baseline = self._baseline(history, pending)
+            improvement = NoisyImprovement(history, beliefs, baseline, history.seed("improvement"))
+            rows, origin = lazily_greedy(n, self.encoding.X[open_rows], improvement), "expected improvement"
+            rows, reason = [int(open_rows[row]) for row in rows], "promises the largest improvement over what has been tested"
+        tested = {p.candidate for p in tested_points(history)}
+        found = [self.encoding.table.candidate(row) for row in rows]
         chosen = [(candidate, f"{'tested again: ' if candidate in tested else ''}{reason}") for candidate in found]
         return proposals_of(chosen, origin, "table", history, beliefs)
 
-    def _baseline(self, history: History, pending: Matrix) -> Matrix:
+    def _knowledge(self, n: int, history: History, beliefs: Beliefs, open_rows: Rows, pending: Sequence[int]) -> list[int]:
+        """Rows for one noisy objective, of the contenders: those that hope most, and what is being tested beside them."""
+        objective = history.spec.objectives[0]
+        surrogate = average_of(beliefs.surrogates[objective.metric])
+        X = self.encoding.X
+        mean, sd = surrogate.fitted_posterior(X[open_rows])
+        hope = feasibility(beliefs, history.spec.constraints, X[open_rows]) * _above_least(objective.sign * mean + 2 * sd)
+        contenders = np.sort(open_rows[np.argsort(-hope, kind="stable")[:CONTENDERS]])
+        under_way = self.encoding.rows([p.candidate for p in history.points if p.awaits([objective.metric])]) + list(pending)
+        rows = np.concatenate([contenders, np.setdiff1d(under_way, contenders)]).astype(int)
+        mean, covariance = surrogate.moments(X[rows])
+        chance = feasibility(beliefs, history.spec.constraints, X[rows])
+        place = {int(row): i for i, row in enumerate(rows)}
+        barred = np.arange(len(rows)) >= len(contenders)
+        best = most_informative(
+            n, objective.sign * mean, covariance, _noise(surrogate), np.where(barred, 0.0, chance), [place[r] for r in under_way]
+        )
+        return [int(rows[i]) for i in best]
+
+    def _baseline(self, history: History, pending: Sequence[int]) -> Matrix:
         """The tested rows, each once: testing a row again moves no other row."""
-        rows = dict.fromkeys(self.encoding.rows([p.candidate for p in tested_points(history)]))
-        return np.vstack([self.encoding.X[list(rows)], pending])
+        tested = self.encoding.rows([p.candidate for p in tested_points(history)])
+        return np.asarray(self.encoding.X[list(dict.fromkeys([*tested, *pending]))])
 
 
 _EXHAUSTED = "no row of the table is left to propose: each was tested or failed. Add rows, or end the campaign."
 
 
-def _tested(history: History) -> set[Candidate]:
-    return {p.candidate for p in tested_points(history)}
-
-
 def noise_share(beliefs: Beliefs, history: History) -> float:
     """The first objective's noise variance (stated and learned) over its signal's."""
     surrogate = beliefs.surrogates[history.spec.objectives[0].metric]
-    stated = float(np.median((surrogate.readings.sem / surrogate.scale) ** 2))
-    return (stated + surrogate.hyperparameters.spread) / surrogate.hyperparameters.signal
+    return _noise(surrogate) / surrogate.hyperparameters.signal
+
+
+def _noise(surrogate: Surrogate) -> float:
+    """The scaled variance of one cell's result, as the median states and the spread between cells adds."""
+    return float(np.median(surrogate.noise)) + surrogate.hyperparameters.spread
+
+
+def _above_least(hope: Matrix) -> Matrix:
+    return np.asarray(hope - hope.min())
 
 
 def noise_free(history: History, beliefs: Beliefs) -> bool:
@@ -126,42 +168,32 @@ def noise_free(history: History, beliefs: Beliefs) -> bool:
     return True
 
 
-def top_two_thompson(n: int, history: History, beliefs: Beliefs, X: Matrix, baseline: Matrix) -> list[int]:
-    """Rows of X by top-two Thompson sampling, for one objective; rows may repeat.
+def lazily_greedy(n: int, X: Matrix, improvement: NoisyImprovement) -> list[int]:
+    """Choose n different rows of X one after another, each joining what the next must improve on.
 
-    Args:
-        n: how many.
-        history: objective and constraints; a row that breaks a constraint in a sampled world is not its best.
-        beliefs: a surrogate for every metric.
-        X: the rows, shape (N, d); of a long list only the most promising ones are sampled.
-        baseline: tested points, shape (n0, d).
+    All rows are weighed once. What has joined can only take away from what a row promises (the expected improvement, and that of
+    the hypervolume, are submodular), so the most promising are weighed again for each further choice, and all of them only if the
+    best of those falls below what a row left out promised before: the same choice as weighing all each time (Minoux 1978), up to
+    the samples' error.
     """
-    goal = goals_of(history, beliefs, baseline)[0]
-    rng = np.random.default_rng(history.seed("thompson"))
-    hope = goal.mean(X) + 2 * np.sqrt(goal.surrogate.scaled_variance(X))
-    shortlist = np.sort(np.argsort(-hope, kind="stable")[:_SHORTLIST])
-    X = X[shortlist]
-    factor = _factor(goal.surrogate.scaled_covariance(X, X))
-    allowed = NoisyImprovement(history, beliefs, baseline, 0).feasibility(X) if history.spec.constraints else np.ones(len(X))
-
-    def best_of_a_world() -> int:
-        world = goal.mean(X) + factor @ rng.standard_normal(len(X))
-        return int(np.argmax(np.where(rng.random(len(X)) <= allowed, world, -np.inf)))
-
-    chosen = []
-    for _ in range(n):
-        leader = best_of_a_world()
-        if rng.random() < 0.5:
-            leader = next((other for other in (best_of_a_world() for _ in range(_CHALLENGES)) if other != leader), leader)
-        chosen.append(int(shortlist[leader]))
+    bound = improvement(X)
+    chosen: list[int] = []
+    while len(chosen) < min(n, len(X)):
+        if chosen:
+            improvement = improvement.joined_by(X[chosen[-1:]])
+            bound = _weighed_again(bound, X, improvement)
+        bound[chosen] = -np.inf
+        chosen.append(int(np.argmax(bound)))
     return chosen
 
 
-def _factor(covariance: Matrix) -> Matrix:
-    ridge = 1e-8 * max(float(np.trace(covariance)) / len(covariance), 1e-12)
-    for _ in range(6):
-        try:
-            return np.asarray(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))), dtype=np.float64)
-        except np.linalg.LinAlgError:
-            ridge *= 10
-    return np.diag(np.sqrt(np.maximum(np.diag(covariance), 0.0)))
+def _weighed_again(bound: Matrix, X: Matrix, improvement: NoisyImprovement) -> Matrix:
+    """Bounds of which the highest is exact: of the most promising rows, or if need be of all."""
+    order = np.argsort(-bound, kind="stable")
+    promising, others = order[:PROMISING], order[PROMISING:]
+    value = np.full(len(bound), -np.inf)
+    value[promising] = improvement(X[promising])
+    if len(others) and value.max() < bound[others[0]]:
+        return np.asarray(improvement(X))
+    value[others] = bound[others]
+    return value
