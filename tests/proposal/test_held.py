@@ -177,3 +177,13 @@ def test_a_chamber_that_is_right_is_kept():
     trials.append(Trial(11, Candidate({"x": 0.95, "chamber": 25}), TrialStatus.RUNNING))
     campaign = Campaign(campaign_over(space, strategy="expected_improvement").spec, tuple(trials))
     assert {c.parameters["chamber"] for c in campaign.propose(1)} == {25}
+
+
+def test_trials_from_before_a_context_was_recorded_teach_nothing_and_harm_nothing():
+    """A spec amended by a context parameter goes on; what a choice rules out is not missed."""
+    before = [Candidate({k: v for k, v in c.parameters.items() if k != "room"}) for c in campaign_over().propose(2)]
+    trials = [Trial(i + 1, c, TrialStatus.COMPLETED, outcome={"life": Estimate(90.0)}) for i, c in enumerate(before)]
+    campaign = Campaign(campaign_over(strategy="expected_improvement").spec, tuple(trials))
+    assert {c.parameters["room"] for c in campaign.propose(2)} == {30}
+    assert all(campaign.spec.space.places(c) for c in campaign_over().propose(4))
+    assert not any(campaign.spec.space.places(c) for c in before)
