@@ -13,7 +13,7 @@ from typing import Any
 from flows.lab import Lab
 from flows.result import RECOMMENDED, campaign_result, ended_with_outcome, last_choice, reference_point_of
 from orchestrator.campaign import Campaign
-from orchestrator.decision import Recommendation, pareto_front
+from orchestrator.decision import Recommendation, limit_calibration, pareto_front
 from orchestrator.decision.report import ReportData, render_report
 from orchestrator.domain.candidate import Candidate
 from orchestrator.domain.clock import EPOCH
@@ -99,6 +99,7 @@ def report_data(lab: Lab, name: str) -> ReportData:
         lab_time_h=result.lab_time_h,
         wall_s=result.wall_s,
         limits_violated=result.limits_violated,
+        limit_calibration=limit_calibration(lab.store.decisions(name), trials),
         synthetic=any(c.capabilities.synthetic for c in lab.cyclers_for(campaign.spec).values()),
         events=[_shown(event) for event in lab.store.events(name) if event.kind.startswith(_WORTH_READING)],
         provenance=_provenance(lab, campaign),

@@ -58,6 +58,7 @@ def _parts(data: ReportData, drawn: dict[str, Any]) -> list[tuple[str, str, str]
     return [
         ("front", "The front" if len(data.objectives) > 1 else "The best so far", plot.get("front", "") + _alternatives(data)),
         ("outcomes", "Outcomes and limits", plot.get("outcomes", "")),
+        ("calibration", "How well the safe limits were foreseen", sections.calibration(data)),
         ("progress", "Progress", plot.get("hypervolume", "")),
         ("groups", "What explains each outcome", shares(data)),
         ("fade", "Capacity fade", plot.get("fade", "")),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orchestrator.decision.limit_calibration import LimitCalibration
 from orchestrator.decision.pareto import ParetoFront, feasible, is_measured
 from orchestrator.decision.preference import describe_bounds
 from orchestrator.decision.recommendation import Recommendation
@@ -34,6 +35,7 @@ class ReportData:
         channel_utilisation: share of channel time in use, 0 to 1.
         started_h: lab time at which the campaign started, hours; events and ends of trials are told from there.
         lab_time_h, wall_s: what the campaign took in lab time, and what computing it took.
+        limit_calibration: how well tests of safe metrics were foreseen, by bound.
         limits_violated: dispatched trials whose true value passed a safe limit.
         synthetic: the numbers come from models, and the report says so wherever it shows them.
         events: (lab_time_h, kind, trial number or None, text), those worth a reader's time.
@@ -59,6 +61,7 @@ class ReportData:
     lab_time_h: float = 0.0
     wall_s: float = 0.0
     limits_violated: int = 0
+    limit_calibration: Sequence[LimitCalibration] = ()
     synthetic: bool = False
     events: Sequence[Event] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)

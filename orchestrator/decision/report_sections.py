@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from orchestrator.decision.limit_calibration import SDS, Beyond, LimitCalibration
 from orchestrator.decision.pareto import is_measured
 from orchestrator.decision.report_data import ReportData
 from orchestrator.decision.wording import UNIT_SIGNS, label, listing, number, quantity, status_words, with_error
@@ -158,6 +159,38 @@ def _margin(data: ReportData, constraint: OutcomeConstraint) -> str:
 def _inside(constraint: OutcomeConstraint, mean: float) -> float:
     gaps = [] if constraint.upper is None else [constraint.upper - mean]
     return min([*gaps, *([] if constraint.lower is None else [mean - constraint.lower])])
+
+
+def calibration(data: ReportData) -> str:
+    """What was believed of safe metrics beside what was measured; empty where no test had a belief."""
+    found = data.limit_calibration
+    if not found:
+        return ""
+    sentences = "".join(f"<p>{prose(_capital(c.describe()))}</p>" for c in found)
+    heads = ["limit", "tests", "sd of errors", *(f"beyond {k:g} sd" for k in SDS), "largest", "past the limit"]
+    rows = "".join(
+        f'<tr><th scope="row">{prose(_bound(data, c))}</th>'
+        f"<td>{len(c.tests)}</td><td>{c.error_sd:.2f}</td>{''.join(_beyond_cell(c.beyond(k)) for k in SDS)}"
+        f"<td>{c.largest.error:.2f}<small>trial {c.largest.trial}</small></td>"
+        f"<td>{c.passed}<small>{c.passed_expected:.1f} expected</small></td></tr>"
+        for c in found
+    )
+    return sentences + _table(heads, rows, _CALIBRATION)
+
+
+_CALIBRATION = (
+    "Errors at proposal in believed standard deviations (spread between cells and measuring error included), positive towards "
+    "the limit, with a 95 % interval of each share; 1 is right, above 1 the belief was too sure. Safe seeds had no belief."
+)
+
+
+def _bound(data: ReportData, found: LimitCalibration) -> str:
+    return f"{label(found.metric)} {'<=' if found.upper else '>='} {number(found.limit)} {data.unit(found.metric)}".rstrip()
+
+
+def _beyond_cell(beyond: Beyond) -> str:
+    interval = f"{beyond.expected:.1f} expected; {100 * beyond.low:.1f} to {100 * beyond.high:.1f} %"
+    return f"<td>{beyond.count}<small>{interval}</small></td>"
 
 
 def trial_table(data: ReportData, trials: Sequence[Trial], caption: str, whole: bool = True) -> str:

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import pytest
 
-from orchestrator.decision import render_report
+from orchestrator.decision import limit_calibration, render_report
 from orchestrator.domain import Budget, Estimate, TrialStatus
 
 VOID = {"meta", "br", "rect", "polygon", "path"}
@@ -258,3 +258,15 @@ def test_shares_of_feature_groups_are_a_table(campaign):
     assert "<td>salt &amp; &lt;b&gt;</td><td>81 &plusmn; 4 %</td>" in page
     assert "<td>groups together</td><td>19 &plusmn; 4 %</td>" in page
     assert "What explains each outcome" not in render_report(campaign())
+
+
+def test_the_calibration_of_safe_limits_is_shown(campaign):
+    """What was believed of a safe metric stands beside what was measured; without beliefs there is no section."""
+    data = campaign()
+    belief = {"metric": "temperature_max_degC", "upper": 40.0, "mean": 30.0, "sd": 1.0, "beta": 3.0}
+    found = limit_calibration([{"trial": t.number, "safety": [belief]} for t in data.trials], data.trials)
+    text = Page(render_report(replace(data, limit_calibration=found))).text
+    assert "How well the safe limits were foreseen" in text
+    assert "Maximum temperature ≤ 40" in text
+    assert "came out more than 2 sd above what was believed" in text
+    assert "How well the safe limits were foreseen" not in Page(render_report(data)).text
