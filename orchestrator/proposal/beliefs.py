@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -62,6 +63,7 @@ class Beliefs:
         return {
             metric: {
                 "readings": len(surrogate.readings.mean),
+                "kernel": "squared exponential" if surrogate.hyperparameters.smooth else "Matern-5/2",
                 "lengthscales": [round(float(x), 4) for x in surrogate.hyperparameters.lengthscales],
                 "spread_between_cells": float(f"{surrogate.spread:.4g}"),
                 **_described(surrogate.shares),
@@ -75,9 +77,13 @@ def _described(shares: Mapping[str, Share]) -> dict[str, Any]:
     return {"shares": rounded} if rounded else {}
 
 
+# Of a space: how smooth a response is, and how far cells differ, is left to the data.
+SPACE_PRIOR = Prior(smooth=None, spread=math.exp(-6.0), spread_log_sd=2.0)
+
+
 def fit_beliefs(history: History, encoding: Encoding, prior: Prior | None = None) -> Beliefs:
     """Fit every metric of the campaign that has an estimate, with a kernel for each of the spec's groups of features."""
-    prior = replace(prior or Prior(), groups=feature_groups(history.spec, encoding))
+    prior = replace(prior or SPACE_PRIOR, groups=feature_groups(history.spec, encoding))
     metrics = [m for m in history.spec.metrics if history.observed(m)]
     surrogates = {m: fit_surrogate(readings(history, encoding, m), prior, history.settled(m)) for m in metrics}
     return Beliefs(encoding, surrogates, {m: _unit(history, m) for m in metrics})

@@ -6,7 +6,7 @@ import botorch.acquisition.multi_objective.logei as _log_hypervolume
 import numpy as np
 import torch
 from botorch.models import SingleTaskGP
-from gpytorch.kernels import ConstantKernel, Kernel, MaternKernel, ScaleKernel
+from gpytorch.kernels import ConstantKernel, Kernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.means import ZeroMean
 from torch import Tensor
@@ -63,9 +63,11 @@ def _kernel(hyperparameters: Hyperparameters, known_level: bool, several: Kernel
 
 
 def _one_kernel(hyperparameters: Hyperparameters) -> Kernel:
-    smooth = MaternKernel(nu=2.5, ard_num_dims=len(hyperparameters.lengthscales)).double()
-    smooth.lengthscale = torch.from_numpy(hyperparameters.lengthscales)
-    kernel = ScaleKernel(smooth).double()
+    columns = len(hyperparameters.lengthscales)
+    one = RBFKernel(ard_num_dims=columns) if hyperparameters.smooth else MaternKernel(nu=2.5, ard_num_dims=columns)
+    one = one.double()
+    one.lengthscale = torch.from_numpy(hyperparameters.lengthscales)
+    kernel = ScaleKernel(one).double()
     kernel.outputscale = torch.tensor(hyperparameters.signal, dtype=torch.float64)
     return kernel
 

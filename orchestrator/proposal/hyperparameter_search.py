@@ -10,6 +10,7 @@ them, which is a function of the data: the same history, the same values.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -63,22 +64,36 @@ def fit_hyperparameters(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hy
         prior: what is believed before.
 
     Returns:
-        The end of the more promising of two searches: from the prior's medians, and from mostly noise.
+        The end of the more promising of two searches: from the prior's medians, and from mostly noise. Where the prior leaves
+        the kernel open, the one of the higher posterior density; with many points the subset's evidence decides.
     """
-
-    def likelihood(rows: Rows) -> Likelihood:
-        kind = GroupedLikelihood if prior.groups else MarginalLikelihood
-        return kind(X[rows], y[rows], noise[rows], prior)
 
     points, point = np.unique(X, axis=0, return_inverse=True)
     point = point.reshape(-1)
-    cut = dealt(points, LARGEST_DEAL) if prior.groups else neighbourhoods(points, LARGEST_BLOCK)
-    blocks = [np.flatnonzero(np.isin(point, block)) for block in cut]
-    parts = [likelihood(rows) for rows in blocks]
-    if len(points) <= 2 * FIRST_LOOK:
-        return parts[0].at(_searched(parts[0].loss, parts[0], parts[0].starts))
-    first = likelihood(np.flatnonzero(np.isin(point, spread_subset(points, FIRST_LOOK))))
-    return first.at(_searched(partial(composite, parts), first, [_searched(first.loss, first, first.starts)]))
+    kinds = _kinds(prior)
+    few = len(points) <= 2 * FIRST_LOOK
+    look = np.arange(len(X)) if few else np.flatnonzero(np.isin(point, spread_subset(points, FIRST_LOOK)))
+    looks = [_likelihood(X, y, noise, kind, look) for kind in kinds]
+    ends = [_searched(look.loss, look, look.starts) for look in looks]
+    losses = [look.loss(end)[0] for look, end in zip(looks, ends, strict=True)]
+    best = int(np.argmin(losses))
+    if few:
+        return looks[best].at(ends[best])
+    cut = dealt if prior.groups else neighbourhoods
+    blocks = [np.flatnonzero(np.isin(point, block)) for block in cut(points, LARGEST_BLOCK)]
+    parts = [_likelihood(X, y, noise, kinds[best], rows) for rows in blocks]
+    return looks[best].at(_searched(partial(composite, parts), looks[best], [ends[best]]))
+
+
+def _kinds(prior: Prior) -> list[Prior]:
+    """The kernels among which the evidence decides: with as many hyperparameters and the same beliefs, it needs no correction."""
+    undecided = prior.smooth is None and not prior.groups
+    return [replace(prior, smooth=smooth) for smooth in ((False, True) if undecided else (bool(prior.smooth),))]
+
+
+def _likelihood(X: Matrix, y: Matrix, noise: Matrix, prior: Prior, rows: Rows) -> Likelihood:
+    kind = GroupedLikelihood if prior.groups else MarginalLikelihood
+    return kind(X[rows], y[rows], noise[rows], prior)
 
 
 def _searched(loss: Callable[[Matrix], tuple[float, Matrix]], of: Likelihood, starts: Sequence[Matrix]) -> Matrix:

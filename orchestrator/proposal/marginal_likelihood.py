@@ -1,7 +1,7 @@
 """Hyperparameters of a Gaussian process with known noise, by maximum a posteriori.
 
     y_i = f(x_i) + e_i + c_i,    e_i ~ N(0, sem_i^2) known,    c_i ~ N(0, tau^2) learned: what differs from cell to cell
-    f ~ GP(level, s^2 k(x, x'; l_1 ... l_d)),    k Matern-5/2 with one lengthscale per column
+    f ~ GP(level, s^2 k(x, x'; l_1 ... l_d)),    k Matern-5/2 or squared exponential, one lengthscale per column
 
 The parameters are log l_j, log s^2 and log tau^2, with normal priors on each (log-normal on the quantities); here are the
 exact marginal likelihood (Rasmussen and Williams 2006, eq. 5.8) and its exact gradient (eq. 5.9), in `hyperparameter_search`
@@ -56,6 +56,10 @@ class Prior:
         signal: median of the signal's variance.
         signal_log_sd: how far the variance may stray.
         known_level: whether the prior mean is exactly 0 (a limit), not unknown.
+        spread: median of the variance that differs from cell to cell, as a share of the outcome's.
+        spread_log_sd: how far it may stray.
+        smooth: whether the kernel is the squared exponential, of responses with every derivative; else Matern-5/2, with two.
+            None leaves it to the evidence. Kernels of groups are Matern-5/2.
         groups: a partition of the columns into groups with a kernel each; none for one kernel over all.
     """
 
@@ -65,6 +69,9 @@ class Prior:
     signal: float = 1.0
     signal_log_sd: float = 1.0
     known_level: bool = False
+    spread: float = SPREAD_MEDIAN
+    spread_log_sd: float = SPREAD_LOG_SD
+    smooth: bool | None = False
     groups: tuple[FeatureGroup, ...] = ()
 
 
@@ -77,18 +84,20 @@ class Hyperparameters:
         signal: variance s^2 of the scaled outcome.
         spread: variance tau^2 between cells, of the scaled outcome.
         weights: with several kernels the share of the signal that each is expected to make, `together` last; else empty.
+        smooth: whether the kernel is the squared exponential.
     """
 
     lengthscales: Matrix
     signal: float
     spread: float
     weights: Matrix = field(default_factory=lambda: np.zeros(0))
+    smooth: bool = False
 
 
-def log_spread_bounds(noise: Matrix) -> tuple[float, float]:
+def log_spread_bounds(noise: Matrix, prior: Prior) -> tuple[float, float]:
     """Where the stated errors explain a good part of the scatter, a further spread cannot be told from them: it stays small."""
     explained = float(np.median(noise)) >= STATED_NOISE_EXPLAINS
-    return _LOG_SPREAD_BOUNDS[0], math.log(SPREAD_MEDIAN) if explained else _LOG_SPREAD_BOUNDS[1]
+    return _LOG_SPREAD_BOUNDS[0], math.log(prior.spread) if explained else _LOG_SPREAD_BOUNDS[1]
 
 
 class Replicates:
@@ -179,9 +188,9 @@ class MarginalLikelihood:
         self.X = self.replicates.X
         self.level = 0.0 if prior.known_level else 1.0
         self.log_length = math.log(prior.lengthscale * math.sqrt(d))
-        self.centre = np.r_[np.full(d, self.log_length), math.log(prior.signal), math.log(SPREAD_MEDIAN)]
-        self.width = np.r_[np.full(d, prior.lengthscale_log_sd), prior.signal_log_sd, SPREAD_LOG_SD]
-        self.bounds = [log_length_bounds(prior, d)] * d + [LOG_SIGNAL_BOUNDS, log_spread_bounds(noise)]
+        self.centre = np.r_[np.full(d, self.log_length), math.log(prior.signal), math.log(prior.spread)]
+        self.width = np.r_[np.full(d, prior.lengthscale_log_sd), prior.signal_log_sd, prior.spread_log_sd]
+        self.bounds = [log_length_bounds(prior, d)] * d + [LOG_SIGNAL_BOUNDS, log_spread_bounds(noise, prior)]
 
     @property
     def starts(self) -> list[Matrix]:
@@ -192,7 +201,8 @@ class MarginalLikelihood:
 
     def at(self, theta: Matrix) -> Hyperparameters:
         """The hyperparameters that a vector of shape (d + 2,) stands for."""
-        return Hyperparameters(np.exp(theta[:-2]), float(np.exp(theta[-2])), float(np.exp(theta[-1])))
+        signal, spread = map(float, np.exp(theta[-2:]))
+        return Hyperparameters(np.exp(theta[:-2]), signal, spread, smooth=bool(self.prior.smooth))
 
     def before(self, theta: Matrix) -> tuple[float, Matrix]:
         """The prior's part of the loss, and its gradient."""
@@ -203,7 +213,8 @@ class MarginalLikelihood:
         """The value and the gradient, shape (d + 2,), at log lengthscales, log signal and log spread."""
         d, lengthscales = self.X.shape[1], np.exp(theta[:-2])
         signal, spread = np.exp(theta[-2:])
-        smooth, slope_by_square = matern_with_slope(self.X, lengthscales)
+        with_slope = gaussian_with_slope if self.prior.smooth else matern_with_slope
+        smooth, slope_by_square = with_slope(self.X, lengthscales)
         smooth *= signal
         y, variance = self.replicates.means(spread)
         covariance = smooth + self.level
@@ -247,6 +258,12 @@ def matern_with_slope(X: Matrix, lengthscales: Matrix) -> tuple[Matrix, Matrix]:
     return r, slope
 
 
+def gaussian_with_slope(X: Matrix, lengthscales: Matrix) -> tuple[Matrix, Matrix]:
+    """The squared exponential correlation, and minus its derivative, as `matern_with_slope`."""
+    correlation = gaussian(X, X, lengthscales)
+    return correlation, 0.5 * correlation
+
+
 def scaled_distance(A: Matrix, B: Matrix, lengthscales: Matrix) -> Matrix:
     """sqrt(5) times the distance in lengthscales between rows of A, shape (n, d), and of B, shape (m, d): shape (n, m)."""
     A, B = A * (math.sqrt(5) / lengthscales), B * (math.sqrt(5) / lengthscales)
@@ -267,3 +284,11 @@ def matern(A: Matrix, B: Matrix, lengthscales: Matrix) -> Matrix:
     polynomial += 1
     polynomial *= fade
     return polynomial
+
+
+def gaussian(A: Matrix, B: Matrix, lengthscales: Matrix) -> Matrix:
+    """The squared exponential correlation between rows of A, shape (n, d), and of B, shape (m, d): shape (n, m)."""
+    squared = scaled_distance(A, B, lengthscales)
+    squared *= squared
+    squared *= -0.1
+    return np.asarray(np.exp(squared, out=squared))

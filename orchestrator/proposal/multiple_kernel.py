@@ -30,8 +30,6 @@ from scipy.linalg import cho_solve, cholesky
 
 from orchestrator.proposal.marginal_likelihood import (
     IMPOSSIBLE,
-    SPREAD_LOG_SD,
-    SPREAD_MEDIAN,
     FeatureGroup,
     Hyperparameters,
     Prior,
@@ -138,13 +136,13 @@ class GroupedLikelihood:
         self.even = math.log(prior.signal / self.count)
         # Of a group that was never varied nothing is known: its weight stays what it was.
         self.bounds += [_LOG_VARIANCE_BOUNDS if v else (self.even, self.even) for v in self.varied]
-        self.bounds.append(log_spread_bounds(noise))
+        self.bounds.append(log_spread_bounds(noise, prior))
 
     @property
     def starts(self) -> list[Matrix]:
         """Where to search from: the prior's medians with equal weights, and mostly noise."""
         even = np.full(self.count, self.even)
-        medians = np.r_[self.centre, even, math.log(SPREAD_MEDIAN)]
+        medians = np.r_[self.centre, even, math.log(self.prior.spread)]
         return [medians, np.r_[self.centre + self.prior.lengthscale_log_sd, even - 1.0, math.log(0.3)]]
 
     def at(self, theta: Matrix) -> Hyperparameters:
@@ -156,7 +154,7 @@ class GroupedLikelihood:
         """The prior's part of the loss, and its gradient."""
         d, prior, slope = self.dimension, self.prior, np.zeros_like(theta)
         length = (theta[:d] - self.centre) / prior.lengthscale_log_sd
-        spread = (theta[-1] - math.log(SPREAD_MEDIAN)) / SPREAD_LOG_SD
+        spread = (theta[-1] - math.log(prior.spread)) / prior.spread_log_sd
         variances = np.exp(theta[d:-1])
         weights = variances / variances.sum()
         signal = (math.log(variances.sum()) - math.log(prior.signal)) / prior.signal_log_sd
@@ -164,7 +162,7 @@ class GroupedLikelihood:
         by_weight = PRESENCE * self.varied * weights / (weights + WEIGHT_FLOOR)
         slope[:d] = length / prior.lengthscale_log_sd
         slope[d:-1] = weights * (signal / prior.signal_log_sd + by_weight.sum()) - by_weight
-        slope[-1] = spread / SPREAD_LOG_SD
+        slope[-1] = spread / prior.spread_log_sd
         return 0.5 * float(length @ length + spread**2 + signal**2) - float(presence.sum()), slope
 
     def loss(self, theta: Matrix) -> tuple[float, Matrix]:

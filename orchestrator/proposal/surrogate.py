@@ -20,7 +20,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from orchestrator.domain import Estimate
 from orchestrator.domain.surrogate_spec import TOGETHER
 from orchestrator.proposal.hyperparameter_search import LARGEST_BLOCK, evenly, fit_hyperparameters
-from orchestrator.proposal.marginal_likelihood import Hyperparameters, Prior, Replicates, matern
+from orchestrator.proposal.marginal_likelihood import Hyperparameters, Prior, Replicates, gaussian, matern
 from orchestrator.proposal.multiple_kernel import KernelSum, share_samples
 
 Matrix = NDArray[np.float64]
@@ -144,7 +144,8 @@ class Surrogate:
     def _kernel(self, A: Matrix, B: Matrix) -> Matrix:
         if self.kernels is not None:
             return self.kernels.between(A, B) + self._level
-        return self.hyperparameters.signal * matern(A, B, self.hyperparameters.lengthscales) + self._level
+        correlation = gaussian if self.hyperparameters.smooth else matern
+        return self.hyperparameters.signal * correlation(A, B, self.hyperparameters.lengthscales) + self._level
 
     @property
     def prior_variance(self) -> float:

@@ -30,7 +30,8 @@ def test_replicates_leave_the_likelihood_what_it_is(readings):
     assert problem.loss(other)[0] - problem.loss(one)[0] == pytest.approx(plain(other) - plain(one), abs=1e-9)
 
 
-def test_the_gradient_is_that_of_the_value(readings):
+@pytest.mark.parametrize("smooth", [False, True])
+def test_the_gradient_is_that_of_the_value(readings, smooth):
     """Against finite differences, replicates included."""
-    problem, theta = MarginalLikelihood(*readings, Prior()), np.array([-0.5, -0.3, 0.1, -0.2, -1.5])
+    problem, theta = MarginalLikelihood(*readings, Prior(smooth=smooth)), np.array([-0.5, -0.3, 0.1, -0.2, -1.5])
     assert problem.loss(theta)[1] == pytest.approx(approx_fprime(theta, lambda t: problem.loss(t)[0], 1e-6), abs=1e-4)

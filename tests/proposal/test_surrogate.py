@@ -26,17 +26,29 @@ def test_the_gradient_of_the_marginal_likelihood_is_exact(known_level):
     assert check_grad(lambda p: problem.loss(p)[0], lambda p: problem.loss(p)[1], at) < 1e-5
 
 
-def test_it_is_the_same_belief_as_its_botorch_model():
+@pytest.mark.parametrize("smooth", [False, True])
+def test_it_is_the_same_belief_as_its_botorch_model(smooth):
     """Mean and joint covariance agree to 1e-10, so that any BoTorch acquisition may stand on it."""
     import torch
 
     from orchestrator.proposal.botorch_model import botorch_model
 
-    surrogate, X = fit_surrogate(readings(20, sem=3.0)), np.random.default_rng(5).random((6, 2))
+    surrogate, X = fit_surrogate(readings(20, sem=3.0), Prior(smooth=smooth)), np.random.default_rng(5).random((6, 2))
     posterior = botorch_model(surrogate).posterior(torch.from_numpy(X))
     assert posterior.mean[:, 0].numpy() == pytest.approx(surrogate.scaled_mean(X), abs=1e-10)
     assert posterior.distribution.covariance_matrix.numpy() == pytest.approx(surrogate.scaled_covariance(X, X), abs=1e-10)
     assert surrogate.posterior(X)[1] ** 2 == pytest.approx(np.diag(surrogate.scaled_covariance(X, X)) * surrogate.scale**2)
+
+
+@pytest.mark.parametrize("n", [40, 160])
+def test_the_evidence_says_how_smooth_a_response_is(n):
+    """A sine is believed to have every derivative, an edge is not; with many points a subset of them decides."""
+    X = np.random.default_rng(2).random((n, 2))
+    believed = [
+        fit_surrogate(Readings(X, mean, np.zeros(n)), Prior(smooth=None)).hyperparameters.smooth
+        for mean in (np.sin(5 * X[:, 0]) + X[:, 1], np.abs(X[:, 0] - 0.5) + np.abs(X[:, 1] - 0.3))
+    ]
+    assert believed == [True, False]
 
 
 def test_botorch_never_compiles_its_kernel():
