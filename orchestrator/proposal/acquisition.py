@@ -30,7 +30,7 @@ from orchestrator.proposal.surrogate import Place, Surrogate
 
 Matrix = NDArray[np.float64]
 
-SAMPLES, SAMPLES_OF_SEVERAL = 64, 32
+SAMPLES = 64
 # A share of the nadir-to-ideal range, as BoTorch's `infer_reference_point`.
 STAND_OFF = 0.1
 _BEYOND = 1e9
@@ -155,9 +155,8 @@ class NoisyImprovement:
         """Standard normal shocks by surrogate, each of shape (samples, n)."""
         surrogates = self._surrogates()
         n = len(self.baseline)
-        self.samples = SAMPLES if len(self.goals) == 1 else SAMPLES_OF_SEVERAL
         engine = qmc.Sobol(n * len(surrogates), scramble=True, rng=np.random.default_rng(self.seed))
-        normal = ndtri(np.clip(engine.random(self.samples), _SURELY, 1 - _SURELY)).reshape(self.samples, len(surrogates), n)
+        normal = ndtri(np.clip(engine.random(SAMPLES), _SURELY, 1 - _SURELY)).reshape(SAMPLES, len(surrogates), n)
         return {id(s): normal[:, i] for i, s in enumerate(surrogates)}
 
     def _surrogates(self) -> list[Surrogate]:
@@ -193,7 +192,7 @@ class NoisyImprovement:
 
     def _sampled_feasible(self) -> NDArray[np.bool_]:
         """Which baseline points keep the constraints in each sample, shape (samples, n)."""
-        mask = np.ones((self.samples, len(self.baseline)), dtype=bool)
+        mask = np.ones((SAMPLES, len(self.baseline)), dtype=bool)
         for constraint in self.constraints:
             surrogate = self.beliefs.surrogates[constraint.metric]
             values = surrogate.centre + surrogate.scale * self._samples(surrogate)
@@ -220,7 +219,10 @@ class NoisyImprovement:
         for j, goal in enumerate(self.goals):
             mean, sd = self._conditional(goal, places.of(goal.surrogate))
             low = sd[:, None, None] * _improvement_of((mean[..., None] - self._lower[None, ..., j]) / sd[:, None, None])
-            if self._upper[..., j].min() < _BEYOND:
+            if len(self.goals) == 2 and j == 0:  # strips side by side: one ends where the next begins
+                low[..., :-1] -= low[..., 1:]
+                np.maximum(low, 0.0, out=low)
+            elif self._upper[..., j].min() < _BEYOND:
                 high = sd[:, None, None] * _improvement_of((mean[..., None] - self._upper[None, ..., j]) / sd[:, None, None])
                 low = np.maximum(low - high, 0.0)
             volume = volume * low

@@ -23,6 +23,8 @@ from orchestrator.proposal.space_encoding import SpaceEncoding
 Matrix = NDArray[np.float64]
 
 POOL_SIZE = 1024
+# Of which the most promising are weighed again for the further candidates of a batch.
+KEPT_FOR_BATCH = 400
 # Tested points around which the sample is dense from the start.
 ANCHORS = 8
 # Rounds of refinement: how many of the best points are kept, and how far from them is looked, as shares of the cube.
@@ -54,16 +56,20 @@ def most_promising(
     barred = sorted(history.failed, key=lambda c: c.describe())
     V = sampled_values(encoding, POOL_SIZE, history.seed("pool"), _anchors(history, beliefs, encoding))
     pool = space_pool(encoding, V, barred)
-    places = Places(pool.X).ask(beliefs.surrogates.values())
     acquisition = NoisyImprovement(history, beliefs, baseline, history.seed("improvement"))
-    found: list[Choice] = []
-    while len(found) < n and len(pool.X):
+    gain = acquisition(pool.X)
+    # What one more pending test does to the others is to take from what they promise: the rest of the pool stays behind.
+    ahead = np.zeros(len(gain), dtype=bool)
+    ahead[np.argsort(-gain, kind="stable")[:KEPT_FOR_BATCH]] = True
+    found = [_refined(acquisition, pool, gain, encoding, barred, history.seed("refine 0"))] if len(pool.X) else []
+    pool, places = pool.keep(ahead), Places(pool.X[ahead]).ask(beliefs.surrogates.values())
+    while 0 < len(found) < n:
         taken = [choice.candidate for choice in found]
+        acquisition = acquisition.joined_by(encoding.encode(taken[-1:]))
         gain = np.where(_among(pool.X, encoding.encode(taken)), -np.inf, acquisition(places))
         if np.isneginf(gain).all():
             break
         found.append(_refined(acquisition, pool, gain, encoding, [*barred, *taken], history.seed(f"refine {len(found)}")))
-        acquisition = acquisition.joined_by(encoding.encode([found[-1].candidate]))
     return found
 
 
