@@ -19,8 +19,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from orchestrator.proposal.beliefs import Beliefs
 from orchestrator.proposal.marginal_likelihood import LOG_SIGNAL_BOUNDS, Hyperparameters, Prior
@@ -29,7 +27,6 @@ from orchestrator.proposal.surrogate import CHUNK, Surrogate
 Matrix = NDArray[np.float64]
 
 # Steps of the logarithms from the fitted values: lengths and signals go up further than down, where data say the most.
-DRAWS = 2
 LENGTH_STEPS, SIGNAL_STEPS = (-0.7, 0.0, 0.7, 1.4, 2.1), (-1.0, 0.0, 1.0, 2.0)
 # How far the lengthscales may stray together from the prior's median.
 LENGTHS_LOG_SD = 0.8
@@ -95,23 +92,15 @@ def averaged(beliefs: Beliefs) -> Beliefs:
 
 
 def _around(fitted: Hyperparameters, prior: Prior) -> Iterable[Hyperparameters]:
-    """The nodes beside the fit, as far as they keep the prior's bounds."""
+    """The grid's other nodes, as far as they keep the prior's bounds."""
     shortest, longest = prior.lengthscale_bounds
-    root = fitted.lengthscales / _for_one_dimension(fitted, prior)
-    middle = float(np.log(fitted.lengthscales / root).mean())
-    grid = list(product(LENGTH_STEPS, SIGNAL_STEPS)) * DRAWS
-    apart = prior.lengthscale_log_sd * _normal_draws(len(grid), len(root))
-    for (length, signal), off in zip(grid, apart, strict=True):
-        lengths = np.clip(np.exp(middle + length + off), shortest, longest)
-        log_signal = math.log(fitted.signal) + signal
-        if LOG_SIGNAL_BOUNDS[0] <= log_signal <= LOG_SIGNAL_BOUNDS[1]:
-            yield replace(fitted, lengthscales=lengths * root, signal=math.exp(log_signal))
-
-
-def _normal_draws(count: int, dimension: int) -> Matrix:
-    """Quasi-random standard normal vectors, the same every time: shape (count, dimension)."""
-    engine = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(0))
-    return np.asarray(ndtri(np.clip(engine.random(count), 1e-6, 1 - 1e-6)))
+    for length, signal in product(LENGTH_STEPS, SIGNAL_STEPS):
+        node = replace(fitted, lengthscales=fitted.lengthscales * math.exp(length), signal=fitted.signal * math.exp(signal))
+        lengths = _for_one_dimension(node, prior)
+        inside = lengths.min() >= shortest and lengths.max() <= longest
+        known = LOG_SIGNAL_BOUNDS[0] <= math.log(node.signal) <= LOG_SIGNAL_BOUNDS[1]
+        if inside and known and (length or signal):
+            yield node
 
 
 def _log_prior(at: Hyperparameters, prior: Prior) -> float:

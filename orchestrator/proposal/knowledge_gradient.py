@@ -9,9 +9,15 @@ normal, and the worth of the test is (Frazier, Powell and Dayanik 2009)
 One cell of noise as large as the signal hardly ever changes the choice, and its worth says nothing; so several together are
 weighed, L > 1 (Frazier and Powell 2010). A batch is chosen one test after another, and a chosen or pending test takes away the
 variance that it will explain.
+
+The worth is exact for the next results and blind beyond them: with few cells it leads, with many it keeps to rows it believes in.
+So half of the tests are drawn by top-two Thompson sampling instead (Russo 2016): the best row of a sampled world, or the best of
+another world that disagrees.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +31,21 @@ _Z = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
 _VARIANCE_FLOOR = 1e-12
 
 
-def most_informative(n: int, mean: Matrix, covariance: Matrix, noise: float, chance: Matrix, pending: list[int]) -> list[int]:
-    """The rows whose tests will most improve the recommendation, in order; a row may come again.
+# Share of the tests that the knowledge gradient chooses; share of the other ones that go to the first world's best row.
+SHARE, LEADER_SHARE = 0.5, 0.7
+_CHALLENGES = 64
+
+
+def worth_testing(
+    n: int,
+    mean: Matrix,
+    covariance: Matrix,
+    noise: float,
+    chance: Matrix,
+    pending: Sequence[int],
+    rng: np.random.Generator,
+) -> list[int]:
+    """The rows to test next so as to find the best one, in order; a row may come again.
 
     Args:
         n: how many.
@@ -35,19 +54,36 @@ def most_informative(n: int, mean: Matrix, covariance: Matrix, noise: float, cha
         noise: variance of one result's error.
         chance: the probability that a row may be recommended at all, shape (N,).
         pending: rows whose results will come.
+        rng: of the sampled worlds.
     """
-    covariance = covariance.copy()
+    unexplained = covariance.copy()
     for row in pending:
-        _explain(covariance, row, noise)
+        _explain(unexplained, row, noise)
+    factor = _factor(covariance)
     chosen: list[int] = []
     for _ in range(n):
-        chosen.append(int(np.argmax(_worth(mean, covariance, noise, chance))))
-        _explain(covariance, chosen[-1], noise)
+        if rng.random() < SHARE:
+            row = int(np.argmax(knowledge_gradient(mean, unexplained, noise, chance)))
+        else:
+            row = _top_two(mean, factor, chance, rng)
+        _explain(unexplained, row, noise)
+        chosen.append(row)
     return chosen
 
 
-def _worth(mean: Matrix, covariance: Matrix, noise: float, chance: Matrix) -> Matrix:
-    """The knowledge gradient of every row, shape (N,), weighed by its own chance of being allowed."""
+def _top_two(mean: Matrix, factor: Matrix, chance: Matrix, rng: np.random.Generator) -> int:
+    def best_of_a_world() -> int:
+        world = mean + factor @ rng.standard_normal(len(mean))
+        return int(np.argmax(np.where(rng.random(len(mean)) < chance, world, -np.inf)))
+
+    leader = best_of_a_world()
+    if rng.random() < LEADER_SHARE:
+        return leader
+    return next((other for other in (best_of_a_world() for _ in range(_CHALLENGES)) if other != leader), leader)
+
+
+def knowledge_gradient(mean: Matrix, covariance: Matrix, noise: float, chance: Matrix) -> Matrix:
+    """The worth of a test of every row, shape (N,), weighed by its own chance of being allowed; arguments as above."""
     # What a row gains over the poorest counts only if it is allowed.
     now = chance * (mean - mean.min())
     variance = np.maximum(np.diag(covariance), 0.0)
@@ -56,6 +92,12 @@ def _worth(mean: Matrix, covariance: Matrix, noise: float, chance: Matrix) -> Ma
     for z in _Z:
         after += (now[:, None] + z * change).max(axis=0)
     return np.asarray((after / QUANTILES - now.max()) * chance)
+
+
+def _factor(covariance: Matrix) -> Matrix:
+    """A root of the covariance, which rounding may have left a little indefinite."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _explain(covariance: Matrix, row: int, noise: float) -> None:

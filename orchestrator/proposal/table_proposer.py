@@ -2,8 +2,8 @@
 
 With noise as large as the signal, testing the few best rows again beats covering the list, so a tested row is a proposal
 like any other; only noise-free results rule a row out, and rows with the same features with it. For one noisy objective the
-question is which row is best, and the knowledge gradient answers it, under beliefs averaged over hyperparameters. Otherwise
-the noisy expected (hypervolume) improvement decides.
+question is which row is best: the knowledge gradient and top-two Thompson sampling answer it in turns, under beliefs averaged
+over hyperparameters. Otherwise the noisy expected (hypervolume) improvement decides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.proposal.beliefs import Beliefs, fit_beliefs, tested_points
 from orchestrator.proposal.dossier import proposals_of
 from orchestrator.proposal.history import History, Proposal
 from orchestrator.proposal.hyperparameter_samples import average_of, averaged
-from orchestrator.proposal.knowledge_gradient import most_informative
+from orchestrator.proposal.knowledge_gradient import worth_testing
 from orchestrator.proposal.marginal_likelihood import Prior
 from orchestrator.proposal.pool import spread_rows
 from orchestrator.proposal.surrogate import Surrogate
@@ -128,11 +128,10 @@ class TableProposer:
         rows = np.concatenate([contenders, np.setdiff1d(under_way, contenders)]).astype(int)
         mean, covariance = surrogate.moments(X[rows])
         chance = feasibility(beliefs, history.spec.constraints, X[rows])
-        place = {int(row): i for i, row in enumerate(rows)}
-        barred = np.arange(len(rows)) >= len(contenders)
-        best = most_informative(
-            n, objective.sign * mean, covariance, _noise(surrogate), np.where(barred, 0.0, chance), [place[r] for r in under_way]
-        )
+        chance[len(contenders) :] = 0.0
+        under_way_at = [int(i) for row in under_way for i in np.flatnonzero(rows == row)]
+        rng = np.random.default_rng(history.seed("knowledge"))
+        best = worth_testing(n, objective.sign * mean, covariance, _noise(surrogate), chance, under_way_at, rng)
         return [int(rows[i]) for i in best]
 
     def _baseline(self, history: History, pending: Sequence[int]) -> Matrix:
