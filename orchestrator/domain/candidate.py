@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.domain.value import value
 
@@ -97,6 +95,14 @@ class CandidateTable:
         """Row number by id."""
         return {row_id: i for i, row_id in enumerate(self.ids)}
 
+    @cached_property
+    def _by_features(self) -> dict[tuple[ParameterValue | None, ...], int]:
+        """The first row by its features."""
+        found: dict[tuple[ParameterValue | None, ...], int] = {}
+        for i, row in enumerate(self.rows):
+            found.setdefault(tuple(row[n] for n in self.features), i)
+        return found
+
     @property
     def names(self) -> tuple[str, ...]:
         """The feature names."""
@@ -119,6 +125,9 @@ class CandidateTable:
             return self.index.get(candidate.id)
         if any(n not in candidate.parameters for n in self.features):
             return None
+        exactly = self._by_features.get(tuple(candidate.parameters[n] for n in self.features))
+        if exactly is not None:
+            return exactly
         return next(
             (i for i, row in enumerate(self.rows) if all(_same(row[n], candidate.parameters[n]) for n in self.features)), None
         )
@@ -144,7 +153,7 @@ class CandidateTable:
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return bool(a == b)
-    return bool(np.isclose(a, b, rtol=1e-9, atol=1e-12))
+    return bool(abs(a - b) <= 1e-12 + 1e-9 * abs(b))
 
 
 def read_rows(path: Path) -> tuple[dict[str, ParameterValue | None], ...]:

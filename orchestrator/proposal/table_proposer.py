@@ -167,7 +167,7 @@ def noise_free(history: History, beliefs: Beliefs) -> bool:
     return True
 
 
-def lazily_greedy(n: int, X: Matrix, improvement: NoisyImprovement) -> list[int]:
+def lazily_greedy(n: int, X: Matrix, improvement: NoisyImprovement, promising: int = PROMISING) -> list[int]:
     """Choose n different rows of X one after another, each joining what the next must improve on.
 
     All rows are weighed once. What has joined can only take away from what a row promises (the expected improvement, and that of
@@ -180,18 +180,18 @@ def lazily_greedy(n: int, X: Matrix, improvement: NoisyImprovement) -> list[int]
     while len(chosen) < min(n, len(X)):
         if chosen:
             improvement = improvement.joined_by(X[chosen[-1:]])
-            bound = _weighed_again(bound, X, improvement)
+            bound = _weighed_again(bound, X, improvement, promising)
         bound[chosen] = -np.inf
         chosen.append(int(np.argmax(bound)))
     return chosen
 
 
-def _weighed_again(bound: Matrix, X: Matrix, improvement: NoisyImprovement) -> Matrix:
+def _weighed_again(bound: Matrix, X: Matrix, improvement: NoisyImprovement, promising: int) -> Matrix:
     """Bounds of which the highest is exact: of the most promising rows, or if need be of all."""
     order = np.argsort(-bound, kind="stable")
-    promising, others = order[:PROMISING], order[PROMISING:]
+    again, others = order[:promising], order[promising:]
     value = np.full(len(bound), -np.inf)
-    value[promising] = improvement(X[promising])
+    value[again] = improvement(X[again])
     if len(others) and value.max() < bound[others[0]]:
         return np.asarray(improvement(X))
     value[others] = bound[others]

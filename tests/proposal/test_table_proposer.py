@@ -6,9 +6,10 @@ import pytest
 from orchestrator.domain import Budget, CampaignSpec, CandidateTable, Estimate, Objective, OutcomeConstraint, Trial, TrialStatus
 from orchestrator.domain.candidate import read_rows
 from orchestrator.domain.errors import NeedsPersonError, SpecError
+from orchestrator.proposal.acquisition import NoisyImprovement
 from orchestrator.proposal.history import read_history
 from orchestrator.proposal.table_encoding import TableEncoding
-from orchestrator.proposal.table_proposer import TableProposer
+from orchestrator.proposal.table_proposer import TableProposer, lazily_greedy, table_beliefs
 
 ROWS = [{"id": f"r{i}{j}", "x": i / 9, "y": float(j)} for i in range(10) for j in range(10)]
 TABLE = CandidateTable(ROWS, ["x", "y"])
@@ -67,6 +68,61 @@ def test_a_noise_free_list_ends():
     known = [Trial(i + 1, table.candidate(i), TrialStatus.COMPLETED, outcome={"f": Estimate(float(i))}) for i in range(6)]
     with pytest.raises(NeedsPersonError, match="no row of the table is left"):
         TableProposer(table).propose(1, read_history(campaign, known))
+
+
+def test_without_noise_rows_with_equal_features_are_one():
+    """A row with the features of a tested one is not tested, nor two such rows in one batch; with noise both may be."""
+    rows = [{"id": f"{name}{i}", "x": float(i)} for name in "ab" for i in range(8)]
+    table = CandidateTable(rows, ["x"])
+    campaign = spec(space=table)
+    known = [
+        Trial(n, table.candidate(i), TrialStatus.COMPLETED, outcome={"f": Estimate(-float((i - 4) ** 2))})
+        for n, i in enumerate(range(6), 1)
+    ]
+    found = [p.candidate.parameters["x"] for p in TableProposer(table).propose(4, read_history(campaign, known))]
+    assert sorted(found) == [6.0, 7.0]
+
+
+def told(i: int, outcome, status=TrialStatus.COMPLETED) -> Trial:
+    return Trial(i + 1, TABLE.candidate(7 * i), status, outcome=outcome)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        [told(i, {}, TrialStatus.FAILED) for i in range(6)],
+        [told(0, {"f": Estimate(3.0, 1.0)})],
+        [told(i, {"f": Estimate(3.0, 1.0)}) for i in range(9)],
+        [told(i, {"f": Estimate(0.0)}) for i in range(9)],
+        [told(i, {"f": Estimate(1e12 * i, 1e13)}) for i in range(9)],
+        [told(i, {"f": Estimate(i, 9.0)} if i % 2 else {"h": Estimate(0.5, 0.1)}) for i in range(10)],
+        [told(0, {"f": Estimate(3.0, 1.0), "h": Estimate(0.5, 0.1)}), *(told(i, {}, TrialStatus.FAILED) for i in range(1, 9))],
+    ],
+    ids=["all failed", "one result", "identical", "zeros", "huge", "a metric missing", "one result among failures"],
+)
+@pytest.mark.parametrize("constraints", [(), (OutcomeConstraint("h", upper=0.7),)], ids=["free", "constrained"])
+def test_odd_histories(known, constraints):
+    """Whatever came back, rows of the table are proposed, none of them a failed one, and the same ones when asked again."""
+    history = read_history(spec(constraints=constraints), known)
+    first, again = (TableProposer(TABLE).propose(4, history) for _ in range(2))
+    assert len(first) == 4
+    assert [p.candidate for p in first] == [p.candidate for p in again]
+    assert not {p.candidate for p in first} & {t.candidate for t in known if t.status is TrialStatus.FAILED}
+
+
+def test_weighing_the_most_promising_again_chooses_as_weighing_all():
+    """A batch from a long list is that of the plain greedy choice, however few rows are weighed again."""
+    campaign = spec(objectives=(Objective("f", "maximize"), Objective("g", "minimize")))
+    known = [
+        told(i, {"f": Estimate(truth(TABLE.candidate(7 * i)), 0.5), "g": Estimate(TABLE.candidate(7 * i).parameters["y"], 0.05)})
+        for i in range(14)
+    ]
+    history = read_history(campaign, known, (), {"f": 0.0, "g": 10.0})
+    encoding = TableEncoding(TABLE)
+    baseline = encoding.encode([t.candidate for t in known])
+    improvement = NoisyImprovement(history, table_beliefs(history, encoding), baseline, 1)
+    plain = lazily_greedy(5, encoding.X, improvement)
+    assert lazily_greedy(5, encoding.X, improvement, promising=3) == plain
 
 
 def test_several_objectives_and_a_constraint():
