@@ -2,8 +2,9 @@
 
 The campaign starts from candidates known to be safe, each of which may be tested twice (a replicate is safe, and tells
 the spread between cells). From then on every proposal comes from the safe set, which grows with what is measured. Inside
-it the noisy expected (hypervolume) improvement decides; where no safe candidate promises any, the one is tested that tells
-most about where the limit lies. When the safe set is empty nothing is proposed, and a person is asked.
+it the test is chosen that brings most: its own noisy expected (hypervolume) improvement, and what it opens beyond the safe set
+(`safe_expansion`). Where no safe candidate promises any, the one is tested that tells most about where the limit lies. Pending
+tests shrink no bound: their readings are not known. When the safe set is empty nothing is proposed, and a person is asked.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 
 from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate
 from orchestrator.domain.errors import NoSafeCandidateError
-from orchestrator.proposal.acquisition import NoisyImprovement
+from orchestrator.proposal.acquisition import NoisyImprovement, feasibility
 from orchestrator.proposal.beliefs import Beliefs, fit_beliefs, tested_points
 from orchestrator.proposal.dossier import proposals_of
 from orchestrator.proposal.history import History, Proposal
 from orchestrator.proposal.pool import Pool, sampled_values, space_pool, table_pool
+from orchestrator.proposal.safe_expansion import openings
 from orchestrator.proposal.safe_set import SafeSet, fit_safe_set
 from orchestrator.proposal.space_encoding import SpaceEncoding
 from orchestrator.proposal.table_encoding import TableEncoding
@@ -31,18 +33,37 @@ POOL_SIZE = 2048
 TESTS_PER_SEED = 2
 # Below this improvement, in scaled outcomes, a test is better spent on learning where the limit lies.
 NO_IMPROVEMENT = 1e-3
+# What a test opens stays open for the rest of the campaign, an improvement is had once.
+OPENING_WEIGHT = 2.0
 # Distances in the cube within which a second pending test would tell the same.
 _TOO_NEAR = 0.05
+_IMPROVING = "promises the largest improvement among candidates that are safe with confidence"
+_OPENING = "is safe with confidence and tells most about whether a more promising candidate is:"
+_INFORMATIVE = "no safe candidate promises an improvement: this one tells most about where the limit lies"
 
 
 @dataclass(frozen=True)
 class _Ground:
-    """What a round of proposals stands on."""
+    """What a round of proposals stands on.
 
-    history: History
-    beliefs: Beliefs
+    Attributes:
+        inside, beyond: candidates in the safe set and outside it.
+        chance: by candidate beyond, the probability that it keeps the safe limits, by the neutral belief.
+    """
+
     safe: SafeSet
-    pool: Pool
+    inside: Pool
+    beyond: Pool
+    chance: Matrix
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A safe candidate to test, why, and the figures that decided."""
+
+    row: int
+    why: str
+    figures: dict[str, object]
 
 
 class SafeProposer:
@@ -79,38 +100,55 @@ class SafeProposer:
 
     def _informed(self, n: int, history: History, waiting: list[Candidate]) -> list[Proposal]:
         beliefs, safe = fit_beliefs(history, self.encoding), fit_safe_set(history, self.encoding)
-        pool = self._pool(history)
-        pool = pool.keep(safe.holds(pool.X))
-        if not len(pool.X):
-            if history.pending or waiting:
-                return []
-            return self._give_up(history)
-        ground = _Ground(history, beliefs, safe, pool)
+        ground = self._ground(history, beliefs, safe)
+        inside = ground.inside
+        if not len(inside.X):
+            return [] if history.pending or waiting else self._give_up(history)
         baseline = self.encoding.encode([*(p.candidate for p in tested_points(history)), *waiting])
         pending = self.encoding.encode([*(p.candidate for p in history.pending), *waiting])
+        others = [c for c in history.spec.constraints if not c.safe]
+        improvement = NoisyImprovement(history, beliefs, baseline, history.seed("safe"), others)
+        share = len(inside.X) / (len(inside.X) + len(ground.beyond.X))
         chosen, details = [], []
-        for _ in range(min(n, len(pool.X))):
-            row, why, gain = self._next(ground, baseline, pending)
-            chosen.append((pool.candidate(row), why))
-            details.append({"improvement": gain, "margin": float(safe.margin(pool.X[[row]])[0]), "safe_set": safe.describe(),
-                            "safe_share": len(pool.X) / POOL_SIZE})  # fmt: skip
-            baseline, pending = np.vstack([baseline, pool.X[[row]]]), np.vstack([pending, pool.X[[row]]])
+        for _ in range(min(n, len(inside.X))):
+            choice = self._next(ground, improvement, pending)
+            x = inside.X[[choice.row]]
+            chosen.append((inside.candidate(choice.row), choice.why))
+            details.append({**choice.figures, "margin": float(safe.margin(x)[0]), "safety": safe.believed(x),
+                            "safe_set": safe.describe(), "safe_share": share})  # fmt: skip
+            improvement, pending = improvement.joined_by(x), np.vstack([pending, x])
         return proposals_of(chosen, "safe improvement", "safe", history, beliefs, details)
 
-    def _next(self, ground: _Ground, baseline: Matrix, pending: Matrix) -> tuple[int, str, float]:
-        """The row of the pool to test next, why, and the improvement it promises."""
-        X, history = ground.pool.X, ground.history
-        others = [c for c in history.spec.constraints if not c.safe]
-        gain = NoisyImprovement(history, ground.beliefs, baseline, history.seed("safe"), others)(X)
-        best = int(np.argmax(gain))
-        if gain[best] >= NO_IMPROVEMENT:
-            return best, "promises the largest improvement among candidates that are safe with confidence", float(gain[best])
+    def _ground(self, history: History, beliefs: Beliefs, safe: SafeSet) -> _Ground:
+        pool = self._pool(history)
+        holds = safe.holds(pool.X)
+        beyond = pool.keep(~holds)
+        return _Ground(safe, pool.keep(holds), beyond, feasibility(beliefs, history.spec.safe_constraints, beyond.X))
+
+    def _next(self, ground: _Ground, improvement: NoisyImprovement, pending: Matrix) -> _Choice:
+        """The safe candidate whose test brings most: by itself, and by what it opens."""
+        X = ground.inside.X
+        gain = improvement(X)
+        extra = improvement(ground.beyond.X) * ground.chance - gain.max()
+        opening = openings(ground.safe, X, ground.beyond.X, extra, pending)
+        opened = np.zeros(len(X)) if opening is None else OPENING_WEIGHT * opening.worth
+        row = int(np.argmax(gain + opened))
+        figures: dict[str, object] = {"improvement": float(gain[row]), "opens": float(opened[row])}
+        if gain[row] + opened[row] < NO_IMPROVEMENT:
+            return _Choice(self._informative(ground, pending), _INFORMATIVE, figures)
+        if opening is None or gain[row] >= opened[row]:
+            return _Choice(row, _IMPROVING, figures)
+        goal = ground.beyond.candidate(int(opening.goal[row])).describe(self.spec.space.units)
+        return _Choice(row, f"{_OPENING} {goal}", {**figures, "share_of_the_way": float(opening.share[row])})
+
+    def _informative(self, ground: _Ground, pending: Matrix) -> int:
+        """The row whose test tells most about where the limits lie, away from what is pending."""
+        X = ground.inside.X
         information = ground.safe.information(X)
         if len(pending):
             near = ((X[:, None] - pending[None]) ** 2).sum(axis=2).min(axis=1) < _TOO_NEAR**2
             information = np.where(near, 0.0, information)
-        why = "no safe candidate promises an improvement: this one tells most about where the limit lies"
-        return int(np.argmax(information)), why, float(gain[best])
+        return int(np.argmax(information))
 
     def _pool(self, history: History) -> Pool:
         barred = sorted(history.failed, key=lambda c: c.describe())

@@ -10,7 +10,7 @@ from orchestrator.domain import CandidateTable, Estimate, OutcomeConstraint, Tri
 from orchestrator.domain.errors import NoSafeCandidateError
 from orchestrator.proposal.history import read_history
 from orchestrator.proposal.safe_proposer import SafeProposer
-from orchestrator.proposal.safe_set import fit_safe_set
+from orchestrator.proposal.safe_set import BETA, beta_of, fit_safe_set
 from orchestrator.proposal.sobol import sobol_candidates
 from orchestrator.proposal.space_encoding import SpaceEncoding
 from tests.proposal.landscape import LIMIT, RATES, measured, spec, told
@@ -117,3 +117,54 @@ def test_the_same_history_gives_the_same_proposals():
     history = read_history(campaign_spec, told(campaign_spec, campaign_spec.safe_candidates), (), REFERENCE)
     once, again = (SafeProposer(campaign_spec).propose(2, history) for _ in range(2))
     assert [p.candidate for p in once] == [p.candidate for p in again]
+
+
+def test_a_real_spread_between_cells_keeps_the_next_cell_safe():
+    """Cells that differ by 0.4 degC widen the bound about as much, however small their stated error."""
+    campaign_spec, random = spec(), np.random.default_rng(3)
+    cells = [c for c in campaign_spec.safe_candidates for _ in range(5)]
+
+    def with_spread(sd):
+        trials = list(told(campaign_spec, cells))
+        for i, trial in enumerate(trials):
+            heat = trial.outcome["temperature_max_degC"]
+            spoilt = replace(heat, mean=heat.mean + sd * random.standard_normal(), sem=0.02)
+            trials[i] = replace(trial, outcome={**trial.outcome, "temperature_max_degC": spoilt})
+        (side,) = fit_safe_set(read_history(campaign_spec, trials), SpaceEncoding(campaign_spec.space)).sides
+        return side.surrogate.spread
+
+    assert 0.25 < with_spread(0.4) < 0.7
+    assert with_spread(0.0) < 0.2
+
+
+def test_few_readings_make_the_bound_stand_further_off():
+    """Student's quantile: beta falls with the number of readings towards its level, never below."""
+    betas = [beta_of(n) for n in (1, 4, 10, 40, 1000)]
+    assert betas == sorted(betas, reverse=True)
+    assert betas[-1] == pytest.approx(BETA, abs=0.02)
+    assert min(betas) > BETA
+
+
+def test_pending_tests_shrink_no_bound():
+    """What is running has told nothing: the safe set is the same with and without it."""
+    campaign_spec = spec(seed=4)
+    trials = told(campaign_spec, [*campaign_spec.safe_candidates] * 2)
+    proposer, encoding = SafeProposer(campaign_spec), SpaceEncoding(campaign_spec.space)
+    history = read_history(campaign_spec, trials, (), REFERENCE)
+    first = [p.candidate for p in proposer.propose(3, history)]
+    waiting = read_history(campaign_spec, trials, first, REFERENCE)
+    X = np.random.default_rng(0).random((50, 3))
+    assert fit_safe_set(waiting, encoding).margin(X) == pytest.approx(fit_safe_set(history, encoding).margin(X))
+    second = [p.candidate for p in proposer.propose(3, waiting)]
+    assert fit_safe_set(history, encoding).holds(encoding.encode(second)).all()
+    assert not set(first) & set(second)
+
+
+def test_the_dossier_keeps_what_was_believed_of_every_safe_metric():
+    """Mean, sd with the spread, limit and beta stand in the decision; their bound keeps the limit."""
+    campaign_spec = spec(seed=4)
+    history = read_history(campaign_spec, told(campaign_spec, [*campaign_spec.safe_candidates] * 2), (), REFERENCE)
+    for proposal in SafeProposer(campaign_spec).propose(2, history):
+        (belief,) = proposal.decision["safety"]
+        assert belief["metric"] == "temperature_max_degC"
+        assert belief["mean"] + belief["beta"] * belief["sd"] <= belief["upper"] + 1e-9
