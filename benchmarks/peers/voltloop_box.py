@@ -42,14 +42,17 @@ class VoltloopBox:
     def __init__(self, task: Task) -> None:
         self.task, self.spec = task, spec_of(task)
         self.trials: list[Trial] = []
+        self.believed: list[tuple[float, float]] = []
 
     def propose(self, n: int) -> Matrix:
-        """The campaign's next n points."""
+        """The campaign's next n points; `believed` then holds the limited metric's mean and sd for each, of a safe campaign."""
         try:
-            found = Campaign(self.spec, tuple(self.trials)).with_reference_point().propose(n)
+            found = Campaign(self.spec, tuple(self.trials)).with_reference_point().proposals(n)
         except NoSafeCandidateError:
             found = []
-        return np.array([[c.parameters[name] for name in self.task.names] for c in found], dtype=float).reshape(len(found), -1)
+        self.believed = [(b["mean"], b["sd"]) for p in found for b in p.decision.get("safety", ())]
+        points = [[p.candidate.parameters[name] for name in self.task.names] for p in found]
+        return np.array(points, dtype=float).reshape(len(found), -1)
 
     def tell(self, X: Matrix, Y: Matrix) -> None:
         """Trials as the store would give them."""
