@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_LAB ?= demo-lab
 DEMO_SEED ?= 0
 
-.PHONY: demo test lint bench torture clean
+.PHONY: demo test lint bench race torture clean
 .DEFAULT_GOAL := demo
 
 # torch goes in first and alone: asked for together with the rest, pip may take a build with gigabytes of CUDA packages.
@@ -42,6 +42,18 @@ bench: $(VENV)/.runtime   ## the benchmarks, each one command of its own
 	$(BIN)/python benchmarks/checkup_speed.py
 	$(BIN)/python benchmarks/virtual_lab.py utilisation
 	$(BIN)/python benchmarks/virtual_lab.py scale
+	$(BIN)/python benchmarks/sample_efficiency.py --peers voltloop,random,sobol
+	$(BIN)/python benchmarks/safety.py --peers voltloop,plain-safe-set,random
+	$(BIN)/python benchmarks/multi_objective.py --peers voltloop,sobol
+	$(BIN)/python benchmarks/latency.py --repeats 1
+
+# Beside every other optimiser on the same seeds, Ax, BayBE and Optuna among them: hours.
+race: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench]'
+	$(BIN)/python benchmarks/sample_efficiency.py
+	$(BIN)/python benchmarks/safety.py
+	$(BIN)/python benchmarks/multi_objective.py
+	$(BIN)/python benchmarks/latency.py
 
 torture: $(VENV)/.test   ## long fault runs: kill -9 at random moments
 	$(BIN)/python benchmarks/kill_and_resume.py --kills 10
