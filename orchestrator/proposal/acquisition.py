@@ -131,6 +131,13 @@ class NoisyImprovement:
         further._sample(np.unique(np.vstack([self.baseline, X]), axis=0))  # noqa: SLF001 - a copy of itself
         return further
 
+    def roughly(self, samples: int) -> NoisyImprovement:
+        """The same over the first few samples only: for a first look at a long list."""
+        rough = copy(self)
+        rough._shocks = {key: shocks[:samples] for key, shocks in self._shocks.items()}  # noqa: SLF001 - a copy of itself
+        rough._lower, rough._upper = self._lower[:samples], self._upper[:samples]  # noqa: SLF001
+        return rough
+
     def _sample(self, baseline: Matrix) -> None:
         self.baseline = baseline
         self._base = Places(baseline)

@@ -39,6 +39,7 @@ NOISY_FROM = 0.2
 NOISE_FREE_SD = 0.2
 # Rows of a long list among which the best is sought where results are noisy, and that are weighed again within a batch.
 CONTENDERS, PROMISING = 192, 4096
+FIRST_LOOK_SAMPLES = 8
 
 
 def table_beliefs(history: History, encoding: TableEncoding) -> Beliefs:
@@ -170,29 +171,28 @@ def noise_free(history: History, beliefs: Beliefs) -> bool:
 def lazily_greedy(n: int, X: Matrix, improvement: NoisyImprovement, promising: int = PROMISING) -> list[int]:
     """Choose n different rows of X one after another, each joining what the next must improve on.
 
-    All rows are weighed once. What has joined can only take away from what a row promises (the expected improvement, and that of
-    the hypervolume, are submodular), so the most promising are weighed again for each further choice, and all of them only if the
-    best of those falls below what a row left out promised before: the same choice as weighing all each time (Minoux 1978), up to
-    the samples' error.
+    All rows are weighed once, those of a long list by the first few samples. What has joined can only take away from what a row
+    promises (the expected improvement, and that of the hypervolume, are submodular), so for each choice the most promising are
+    weighed again by all samples, and further ones only while a row left out promised more than the best of those: the same
+    choice as weighing all each time (Minoux 1978), up to the samples' error.
     """
-    bound = improvement(X)
+    bound = (improvement.roughly(FIRST_LOOK_SAMPLES) if len(X) > promising else improvement)(X)
     chosen: list[int] = []
     while len(chosen) < min(n, len(X)):
         if chosen:
             improvement = improvement.joined_by(X[chosen[-1:]])
-            bound = _weighed_again(bound, X, improvement, promising)
+        bound = _weighed_again(bound, X, improvement, promising)
         bound[chosen] = -np.inf
         chosen.append(int(np.argmax(bound)))
     return chosen
 
 
 def _weighed_again(bound: Matrix, X: Matrix, improvement: NoisyImprovement, promising: int) -> Matrix:
-    """Bounds of which the highest is exact: of the most promising rows, or if need be of all."""
-    order = np.argsort(-bound, kind="stable")
-    again, others = order[:promising], order[promising:]
-    value = np.full(len(bound), -np.inf)
-    value[again] = improvement(X[again])
-    if len(others) and value.max() < bound[others[0]]:
-        return np.asarray(improvement(X))
-    value[others] = bound[others]
+    """The same bounds, exact for so many rows that the highest is."""
+    order, value = np.argsort(-bound, kind="stable"), bound.copy()
+    for start in range(0, len(order), promising):
+        again, others = order[start : start + promising], order[start + promising :]
+        value[again] = improvement(X[again])
+        if not len(others) or value[order[: start + promising]].max() >= bound[others[0]]:
+            break
     return value
