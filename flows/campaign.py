@@ -22,7 +22,7 @@ from orchestrator.decision import infer_reference_point
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.cycler import RunState, VirtualTimeCycler
 from orchestrator.domain.errors import CyclerUnreachableError, NeedsPersonError
-from orchestrator.domain.trial import DEVICE, Trial, TrialStatus
+from orchestrator.domain.trial import DEVICE, SAFE_IMPROVEMENT, Trial, TrialStatus
 from orchestrator.store import CampaignRecord, NewTrial
 
 _S = TrialStatus
@@ -280,8 +280,8 @@ def _dispatch(tick: _Tick) -> None:
 
 
 def _withdraw_unsafe(tick: _Tick) -> None:
-    """Cancel approved trials that by now are not safe with confidence: those that waited for a person or for a channel."""
-    waited = [trial for trial in tick.having(_S.APPROVED) if trial.number <= tick.before and trial.origin != "told"]
+    """Cancel what was chosen as safe, waited for a person or a channel, and by now is not safe with confidence."""
+    waited = [t for t in tick.having(_S.APPROVED) if t.number <= tick.before and t.origin == SAFE_IMPROVEMENT]
     if not waited or not tick.spec.safe_constraints or not _free_channels(tick):
         return
     others = [trial for trial in tick.trials.values() if trial not in waited]

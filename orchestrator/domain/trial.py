@@ -103,6 +103,8 @@ class Trial:
 
 
 DEVICE, SOLVER = "device", "solver"
+# The origin of trials that the safe proposer chose: they are started only while they are still safe with confidence.
+SAFE_IMPROVEMENT = "safe improvement"
 
 
 def trial_key(campaign: str, number: int, attempt: int) -> str:

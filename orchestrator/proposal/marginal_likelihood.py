@@ -97,7 +97,7 @@ class Hyperparameters:
 def log_spread_bounds(noise: Matrix, prior: Prior) -> tuple[float, float]:
     """Where the stated errors explain a good part of the scatter, a further spread cannot be told from them: it stays small."""
     explained = float(np.median(noise)) >= STATED_NOISE_EXPLAINS
-    return _LOG_SPREAD_BOUNDS[0], math.log(prior.spread) if explained else _LOG_SPREAD_BOUNDS[1]
+    return _LOG_SPREAD_BOUNDS[0], math.log(max(prior.spread, SPREAD_MEDIAN)) if explained else _LOG_SPREAD_BOUNDS[1]
 
 
 class Replicates:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate
 from orchestrator.domain.errors import NoSafeCandidateError
+from orchestrator.domain.trial import SAFE_IMPROVEMENT
 from orchestrator.proposal.acquisition import NoisyImprovement, feasibility
 from orchestrator.proposal.beliefs import Beliefs, fit_beliefs, tested_points
 from orchestrator.proposal.dossier import proposals_of
@@ -117,7 +118,7 @@ class SafeProposer:
             details.append({**choice.figures, "margin": float(safe.margin(x)[0]), "safety": safe.believed(x),
                             "safe_set": safe.describe(), "safe_share": share})  # fmt: skip
             improvement, pending = improvement.joined_by(x), np.vstack([pending, x])
-        return proposals_of(chosen, "safe improvement", "safe", history, beliefs, details)
+        return proposals_of(chosen, SAFE_IMPROVEMENT, "safe", history, beliefs, details)
 
     def _ground(self, history: History, beliefs: Beliefs, safe: SafeSet) -> _Ground:
         pool = self._pool(history)
