@@ -22,7 +22,7 @@ from orchestrator.decision import infer_reference_point
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.cycler import RunState, VirtualTimeCycler
 from orchestrator.domain.errors import CyclerUnreachableError, NeedsPersonError
-from orchestrator.domain.trial import DEVICE, SAFE_IMPROVEMENT, Trial, TrialStatus
+from orchestrator.domain.trial import DEVICE, SAFE_IMPROVEMENT, WITHDRAWN, Trial, TrialStatus
 from orchestrator.store import CampaignRecord, NewTrial
 
 _S = TrialStatus
@@ -31,6 +31,7 @@ MEASURED_FOR_REFERENCE = 4
 UNANSWERED_UNTIL_ASKED = 20
 NO_ANSWER = "no answer from"
 RESUMED = "resumed"
+UNSAFE_BY_NOW = "withdrawn: by what was measured since, it is not safe with confidence"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class _Tick:
     proposed: int = 0
     halt: str | None = None
     doubt: str | None = None
+    failing: str | None = None
 
     @property
     def campaign(self) -> CampaignRecord:
@@ -168,8 +170,10 @@ def _answers(tick: _Tick, trial: Trial) -> bool:
 
 def _reconcile(tick: _Tick) -> None:
     """Finish what a killed process left between intent and acknowledgement: adopt what runs, submit what does not."""
-    for trial in tick.having(_S.DISPATCHING):
-        tick.note(reconcile_dispatch(tick.bench, trial))
+    begun = tick.having(_S.DISPATCHING)
+    unsafe = _no_longer_safe(tick, begun)
+    for trial in begun:
+        tick.note(reconcile_dispatch(tick.bench, trial, UNSAFE_BY_NOW if trial in unsafe else None))
 
 
 def _collect(tick: _Tick) -> None:
@@ -210,11 +214,17 @@ def _failing(tick: _Tick) -> str | None:
     return f"the last {FAILURES_IN_A_ROW} trials all failed; the latest: {last[-1].stopped_because}"
 
 
+def _look_for_failures(tick: _Tick) -> None:
+    tick.failing = _failing(tick)
+
+
 def _ends_one_by_one(tick: _Tick, first: int) -> list[Trial]:
-    """Ended trials in order, after so many; those that one fault of the device ended together are one end."""
+    """Ended trials in order, after so many; ended together by a fault of the device they are one end; withdrawn ones are none."""
     ended: list[Trial] = []
     in_order = sorted((t for t in tick.trials.values() if t.status.ended), key=lambda t: (t.ended_h or 0.0, t.number))
     for trial in in_order[first:]:
+        if trial.cause == WITHDRAWN:
+            continue
         last = ended[-1] if ended else None
         if not (last and trial.cause == last.cause == DEVICE and trial.ended_h == last.ended_h):
             ended.append(trial)
@@ -232,8 +242,7 @@ def _propose(tick: _Tick) -> None:
     wanted = _places(tick)
     if tick.halt or wanted < 1:
         return
-    tick.doubt = _failing(tick)
-    if tick.doubt:
+    if tick.failing:
         return
     try:
         proposals = Campaign(tick.spec, tuple(tick.trials.values()), reference_point=tick.campaign.reference_point).proposals(
@@ -273,22 +282,32 @@ def _approve(tick: _Tick) -> None:
 
 
 def _dispatch(tick: _Tick) -> None:
-    """Start approved trials on free channels; those chosen before the latest results only if they are still safe."""
+    """Start approved trials on free channels; those chosen before the latest results only if they are still safe.
+
+    While tests fail one after the other none is started: a person looks first.
+    """
+    if tick.failing:
+        return
     _withdraw_unsafe(tick)
     for trial, (cycler, channel) in zip(tick.having(_S.APPROVED), _free_channels(tick), strict=False):
         tick.note(dispatch(tick.bench, trial, tick.bench.cyclers[cycler], channel))
 
 
 def _withdraw_unsafe(tick: _Tick) -> None:
-    """Cancel what was chosen as safe, waited for a person or a channel, and by now is not safe with confidence."""
-    waited = [t for t in tick.having(_S.APPROVED) if t.number <= tick.before and t.origin == SAFE_IMPROVEMENT]
-    if not waited or not tick.spec.safe_constraints or not _free_channels(tick):
-        return
-    others = [trial for trial in tick.trials.values() if trial not in waited]
-    campaign = Campaign(tick.spec, tuple(others), reference_point=tick.campaign.reference_point)
-    for trial, safe in zip(waited, campaign.safe([trial.candidate for trial in waited]), strict=True):
-        if not safe:
-            tick.note(_move(tick, trial, _S.CANCELLED, "withdrawn: by what was measured since, it is not safe with confidence"))
+    """Cancel what waited for a person or a channel, and by now is not safe with confidence."""
+    waited = [t for t in tick.having(_S.APPROVED) if t.number <= tick.before]
+    for trial in _no_longer_safe(tick, waited) if _free_channels(tick) else ():
+        tick.note(_move(tick, trial, _S.CANCELLED, UNSAFE_BY_NOW, WITHDRAWN))
+
+
+def _no_longer_safe(tick: _Tick, chosen: list[Trial]) -> list[Trial]:
+    """Those of the safe proposer's trials that it would not choose now; what a person put in is that person's decision."""
+    chosen = [trial for trial in chosen if trial.origin == SAFE_IMPROVEMENT]
+    if not chosen or not tick.spec.safe_constraints:
+        return []
+    campaign = Campaign(tick.spec, tuple(t for t in tick.trials.values() if t not in chosen))
+    safe = campaign.safe([trial.candidate for trial in chosen])
+    return [trial for trial, holds in zip(chosen, safe, strict=True) if not holds]
 
 
 def _publish(tick: _Tick) -> None:
@@ -310,6 +329,8 @@ def _question(tick: _Tick) -> str | None:
     """What only a person can settle, once nothing goes on without them."""
     if running := tick.having(_S.RUNNING, _S.DISPATCHING):
         return _silent(tick, running)
+    if tick.failing and not tick.halt and (_places_left(tick) or tick.having(_S.PROPOSED, _S.APPROVED)):
+        return tick.failing
     if tick.having(_S.APPROVED):
         stuck = not _free_channels(tick) and not _others_hold(tick)
         return "no channel is free to run the approved trials" if stuck else None
@@ -362,10 +383,13 @@ def _places_left(tick: _Tick) -> bool:
     return _spent(tick) < tick.spec.budget.trials
 
 
-def _move(tick: _Tick, trial: Trial, to: TrialStatus, reason: str | None) -> Trial:
-    return tick.bench.lab.store.move(tick.campaign.name, trial.number, to, lab_time_h=tick.bench.now_h, reason=reason)
+def _move(tick: _Tick, trial: Trial, to: TrialStatus, reason: str | None, cause: str | None = None) -> Trial:
+    now_h = tick.bench.now_h
+    return tick.bench.lab.store.move(tick.campaign.name, trial.number, to, lab_time_h=now_h, reason=reason, cause=cause)
 
 
 # What was chosen ahead starts before the next candidates are thought about.
-STAGES = (_reconcile, _collect, _watch, _fix_reference_point, _dispatch, _propose, _approve, _dispatch, _publish)
+_TAKE_IN = (_reconcile, _collect, _watch, _fix_reference_point)
+_START = (_look_for_failures, _dispatch)
+STAGES = (*_TAKE_IN, *_START, _look_for_failures, _propose, _approve, _dispatch, _publish)
 WHILE_WAITING = (_reconcile, _collect, _watch, _hear_again)

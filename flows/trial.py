@@ -18,7 +18,7 @@ from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, Run
 from orchestrator.domain.errors import ChannelBusyError, CyclerUnreachableError, RequestRefusedError, SpecError
 from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.recording import Recording
-from orchestrator.domain.trial import Trial, TrialStatus
+from orchestrator.domain.trial import WITHDRAWN, Trial, TrialStatus
 from orchestrator.features import cycle_summary, measure
 from orchestrator.representation.requests import run_request
 from orchestrator.safety.limits import dispatch_faults
@@ -65,16 +65,22 @@ def dispatch(bench: Bench, trial: Trial, cycler: Cycler, channel: str) -> Trial:
     return trial if intent is None else continue_dispatch(bench, intent)
 
 
-def reconcile_dispatch(bench: Bench, trial: Trial) -> Trial:
+def reconcile_dispatch(bench: Bench, trial: Trial, doubt: str | None = None) -> Trial:
     """Go on with an intent that a killed process left; a cycler that cannot be searched leaves it to a person."""
     if bench.cycler_of(trial).capabilities.searchable:
-        return continue_dispatch(bench, trial)
+        return continue_dispatch(bench, trial, doubt)
     reason = "the program ended while it was being started; it may run, a person must look"
     return bench.lab.store.park_unknown(bench.campaign.name, trial.number, reason=reason, lab_time_h=bench.now_h)
 
 
-def continue_dispatch(bench: Bench, trial: Trial) -> Trial:
-    """From a stored intent to an acknowledged run: check safety, ask for the key, submit if it is unknown, acknowledge."""
+def continue_dispatch(bench: Bench, trial: Trial, doubt: str | None = None) -> Trial:
+    """From a stored intent to an acknowledged run: check safety, ask for the key, submit if it is unknown, acknowledge.
+
+    Args:
+        bench: what it is done with.
+        trial: with its intent.
+        doubt: why it must not be started any more; if it runs already it is adopted all the same.
+    """
     store, name = bench.lab.store, bench.campaign.name
     cycler = bench.cycler_of(trial)
     assert trial.key is not None  # noqa: S101 - an intent always has its key, channel and fence
@@ -91,6 +97,8 @@ def continue_dispatch(bench: Bench, trial: Trial) -> Trial:
             return _withdraw(bench, trial, TrialStatus.CANCELLED, trial.stop_requested)
         if ref is None and faults:
             return _withdraw(bench, trial, TrialStatus.CANCELLED, "unsafe: " + " ".join(map(str, faults)))
+        if ref is None and doubt:
+            return _withdraw(bench, trial, TrialStatus.CANCELLED, doubt, WITHDRAWN)
         ref = ref or cycler.submit(request)
     except ChannelBusyError as error:
         back = store.withdraw_dispatch(name, trial.number, fence=trial.fence, reason=str(error), lab_time_h=bench.now_h)
@@ -112,11 +120,11 @@ def _start_h(bench: Bench, cycler: Cycler, ref: RunRef) -> float:
     return bench.now_h if started_h is None else started_h
 
 
-def _withdraw(bench: Bench, trial: Trial, end: TrialStatus, reason: str) -> Trial:
+def _withdraw(bench: Bench, trial: Trial, end: TrialStatus, reason: str, cause: str | None = None) -> Trial:
     """Nothing was started: free the channel, and end the trial."""
     store, name = bench.lab.store, bench.campaign.name
     store.withdraw_dispatch(name, trial.number, fence=trial.fence or 0, reason=reason, lab_time_h=bench.now_h)
-    return store.move(name, trial.number, end, lab_time_h=bench.now_h, reason=reason)
+    return store.move(name, trial.number, end, lab_time_h=bench.now_h, reason=reason, cause=cause)
 
 
 def _unanswered(bench: Bench, trial: Trial, cycler: Cycler, error: CyclerUnreachableError) -> Trial:

@@ -123,7 +123,9 @@ class Campaign:
             return kernel_shares(self._history(()))
 
     def safe(self, candidates: Sequence[Candidate]) -> list[bool]:
-        """Whether each candidate keeps every safe limit with confidence, by what is known now; a safe seed always does.
+        """Whether each candidate keeps every safe limit with confidence, by what is known now.
+
+        A safe seed does, unless its own result says otherwise.
 
         Raises:
             SpecError: if a candidate is not of this space.
@@ -154,7 +156,7 @@ class Campaign:
         """
         if not measured_only:
             return self._untested_optimum(preference, confidence)
-        measured = [t for t in self._ended if t.measured]
+        measured = [t for t in self._ended if t.measured and self._placed(t.candidate)]
         posterior = self.predict([self.spec.space.at_present(t.candidate) for t in measured]) if measured else []
         tested = [Tested(t.number, t.candidate, p, t.measured) for t, p in zip(measured, posterior, strict=True)]
         return recommend(self.spec, tested, preference, confidence)
@@ -177,6 +179,11 @@ class Campaign:
     @property
     def _ended(self) -> list[Trial]:
         return [t for t in self.trials if t.status.ended and t.status is not TrialStatus.FAILED]
+
+    def _placed(self, candidate: Candidate) -> bool:
+        """Whether the present space has a place for it: an amended one may not."""
+        space = self.spec.space
+        return space.row_of(candidate) is not None if isinstance(space, CandidateTable) else space.places(candidate)
 
     @property
     def _next_number(self) -> int:

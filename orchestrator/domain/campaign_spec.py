@@ -9,7 +9,7 @@ from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from orchestrator.domain.candidate import Candidate, CandidateTable, ParameterValue
 from orchestrator.domain.cell_design import CellDesign, cell_design
@@ -179,9 +179,9 @@ class CampaignSpec:
     prognosis: Prognosis = Prognosis()
     approval: Approval = Approval()
     causal: Causal = Causal()
-    surrogate: SurrogateSpec = field(default_factory=SurrogateSpec)
+    surrogate: Annotated[SurrogateSpec, Field(exclude_if=lambda given: not given.groups)] = field(default_factory=SurrogateSpec)
     cyclers: tuple[CyclerTable, ...] = ()
-    prefetch: int = 0
+    prefetch: Annotated[int, Field(exclude_if=lambda given: not given)] = 0
 
     def __post_init__(self) -> None:
         faults = cross_faults(vars(self))
@@ -213,11 +213,11 @@ class CampaignSpec:
 
 
 def _seed_candidate(point: Mapping[str, ParameterValue], space: SearchSpace | CandidateTable) -> Candidate:
-    """A safe seed as its scientist wrote it: a table's row may be named by its id alone, context is the present one if unsaid."""
+    """A safe seed as its scientist wrote it: a table's row may be named by its id alone, context is the spec's own if unsaid."""
     if isinstance(space, CandidateTable):
         named = {name: given for name, given in point.items() if name != "id"}
         return Candidate(named, str(point["id"]) if "id" in point else None)
-    return Candidate({**{p.name: space.present[p.name] for p in space.context}, **point})
+    return Candidate({**{p.name: p.value for p in space.context}, **point})
 
 
 def cross_faults(sections: Mapping[str, Any]) -> list[Fault]:

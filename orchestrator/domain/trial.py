@@ -102,7 +102,8 @@ class Trial:
         return {name: e for name, e in self.outcome.items() if e.source == "measured"}
 
 
-DEVICE, SOLVER = "device", "solver"
+# Causes that decisions rest on; `WITHDRAWN` is a trial that never started, since it was no longer safe with confidence.
+DEVICE, SOLVER, WITHDRAWN = "device", "solver", "withdrawn"
 # The origin of trials that the safe proposer chose: they are started only while they are still safe with confidence.
 SAFE_IMPROVEMENT = "safe improvement"
 

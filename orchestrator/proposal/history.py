@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate, Trial, TrialStatus
-from orchestrator.domain.trial import DEVICE, SOLVER
+from orchestrator.domain.trial import DEVICE, SOLVER, WITHDRAWN
 from orchestrator.learning.seeding import derive_seed
 
 UNSOLVED_UNTIL_BARRED = 2
@@ -80,11 +80,12 @@ class History:
     def failed(self) -> frozenset[Candidate]:
         """Candidates that failed and never gave a result: they are not proposed again.
 
-        A fault of the device says nothing of the candidate, a solver's failure only when it comes again.
+        A fault of the device says nothing of the candidate, a solver's failure only when it comes again; one that was withdrawn
+        before it began may be safe later.
         """
         fruitful = {p.candidate for p in self.points if not p.failed and p.outcome}
         unsolved = Counter(p.candidate for p in self.points if p.failed and p.cause == SOLVER)
-        barred = {p.candidate for p in self.points if p.failed and p.cause not in (DEVICE, SOLVER)}
+        barred = {p.candidate for p in self.points if p.failed and p.cause not in (DEVICE, SOLVER, WITHDRAWN)}
         return frozenset(barred | {c for c, times in unsolved.items() if times >= UNSOLVED_UNTIL_BARRED}) - fruitful
 
     @property

@@ -25,6 +25,7 @@ from orchestrator.proposal.history import History, Proposal
 from orchestrator.proposal.pool import Pool, sampled_values, space_pool, table_pool
 from orchestrator.proposal.safe_expansion import openings
 from orchestrator.proposal.safe_set import SafeSet, fit_safe_set
+from orchestrator.proposal.second_look import standing_seeds
 from orchestrator.proposal.space_encoding import SpaceEncoding
 from orchestrator.proposal.table_encoding import TableEncoding
 
@@ -94,8 +95,7 @@ class SafeProposer:
         """Safe seeds not tested yet; while nothing else is known to be safe, each a second time."""
         times = TESTS_PER_SEED if not history.complete else 1
         tried = [p.candidate for p in history.points]
-        seeds = [seed for seed in self.spec.safe_candidates if seed not in history.failed]
-        due = [seed for round_ in range(times) for seed in seeds if tried.count(seed) <= round_]
+        due = [seed for round_ in range(times) for seed in standing_seeds(history) if tried.count(seed) <= round_]
         chosen = [(seed, "a safe seed: stated by the spec to keep every safe limit") for seed in due[:n]]
         return proposals_of(chosen, "safe_seed", "safe", history)
 

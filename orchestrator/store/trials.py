@@ -58,7 +58,16 @@ class TrialLedger(Ledger):
             session.flush()
             return plain_trials(session, campaign, rows)
 
-    def move(self, name: str, number: int, to: TrialStatus, *, lab_time_h: float, reason: str | None = None) -> Trial:
+    def move(
+        self,
+        name: str,
+        number: int,
+        to: TrialStatus,
+        *,
+        lab_time_h: float,
+        reason: str | None = None,
+        cause: str | None = None,
+    ) -> Trial:
         """Move a trial between states without taking or freeing a channel.
 
         Raises:
@@ -72,7 +81,7 @@ class TrialLedger(Ledger):
             _check_channel_stays(row, before, to)
             row.status = to.value
             if to.ended:
-                row.ended_h, row.stopped_because = float(lab_time_h), reason
+                row.ended_h, row.stopped_because, row.cause = float(lab_time_h), reason, cause
             session.add(row)
             said = {"before": before.value, "reason": reason}
             self._event(session, f"trial_{to.value}", campaign=campaign, trial=number, lab_time_h=lab_time_h, data=said)
