@@ -2,8 +2,8 @@
 
 With noise as large as the signal, testing the few best rows again beats covering the list, so a tested row is a proposal
 like any other; only noise-free results rule a row out, and rows with the same features with it. For one noisy objective the
-question is which row is best: the knowledge gradient and top-two Thompson sampling answer it in turns, under beliefs averaged
-over hyperparameters. Otherwise the noisy expected (hypervolume) improvement decides.
+question is which row is best: top-two Thompson sampling asks it, under beliefs averaged over hyperparameters. Otherwise the
+noisy expected (hypervolume) improvement decides.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from orchestrator.proposal.beliefs import Beliefs, fit_beliefs, tested_points
 from orchestrator.proposal.dossier import proposals_of
 from orchestrator.proposal.history import History, Proposal
 from orchestrator.proposal.hyperparameter_samples import average_of, averaged
-from orchestrator.proposal.knowledge_gradient import worth_testing
 from orchestrator.proposal.marginal_likelihood import Prior
 from orchestrator.proposal.pool import spread_rows
 from orchestrator.proposal.surrogate import Surrogate
 from orchestrator.proposal.table_encoding import TableEncoding
+from orchestrator.proposal.top_two_thompson import top_two
 
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -105,8 +105,8 @@ class TableProposer:
 
     def _informed(self, n: int, history: History, beliefs: Beliefs, open_rows: Rows, pending: Sequence[int]) -> list[Proposal]:
         if len(history.spec.objectives) == 1 and noise_share(beliefs, history) >= NOISY_FROM:
-            rows, origin = self._knowledge(n, history, beliefs, open_rows, pending), "knowledge gradient"
-            reason = "its result says most about which row is best"
+            rows, origin = self._contenders(n, history, beliefs, open_rows), "top-two Thompson"
+            reason = "may well be the best row: drawn from what is believed of all"
         else:
             baseline = self._baseline(history, pending)
             improvement = NoisyImprovement(history, beliefs, baseline, history.seed("improvement"))
@@ -117,23 +117,18 @@ class TableProposer:
         chosen = [(candidate, f"{'tested again: ' if candidate in tested else ''}{reason}") for candidate in found]
         return proposals_of(chosen, origin, "table", history, beliefs)
 
-    def _knowledge(self, n: int, history: History, beliefs: Beliefs, open_rows: Rows, pending: Sequence[int]) -> list[int]:
-        """Rows for one noisy objective, of the contenders: those that hope most, and what is being tested beside them."""
+    def _contenders(self, n: int, history: History, beliefs: Beliefs, open_rows: Rows) -> list[int]:
+        """Rows for one noisy objective, drawn from those that hope most."""
         objective = history.spec.objectives[0]
         surrogate = average_of(beliefs.surrogates[objective.metric])
         X = self.encoding.X
         mean, sd = surrogate.fitted_posterior(X[open_rows])
         hope = feasibility(beliefs, history.spec.constraints, X[open_rows]) * _above_least(objective.sign * mean + 2 * sd)
-        contenders = np.sort(open_rows[np.argsort(-hope, kind="stable")[:CONTENDERS]])
-        under_way = self.encoding.rows([p.candidate for p in history.points if p.awaits([objective.metric])]) + list(pending)
-        rows = np.concatenate([contenders, np.setdiff1d(under_way, contenders)]).astype(int)
+        rows = np.sort(open_rows[np.argsort(-hope, kind="stable")[:CONTENDERS]])
         mean, covariance = surrogate.moments(X[rows])
         chance = feasibility(beliefs, history.spec.constraints, X[rows])
-        chance[len(contenders) :] = 0.0
-        under_way_at = [int(i) for row in under_way for i in np.flatnonzero(rows == row)]
-        rng = np.random.default_rng(history.seed("knowledge"))
-        best = worth_testing(n, objective.sign * mean, covariance, _noise(surrogate), chance, under_way_at, rng)
-        return [int(rows[i]) for i in best]
+        rng = np.random.default_rng(history.seed("contenders"))
+        return [int(rows[i]) for i in top_two(n, objective.sign * mean, covariance, chance, rng)]
 
     def _baseline(self, history: History, pending: Sequence[int]) -> Matrix:
         """The tested rows, each once: testing a row again moves no other row."""

@@ -48,7 +48,7 @@ def test_with_noise_promising_rows_are_tested_again():
     often = [c for c, count in tests.items() if count >= 2]
     assert often
     assert np.mean([truth(c) for c in often]) > np.mean([truth(c) for c in tests]) + 3
-    assert "knowledge gradient" in {t.origin for t in known}
+    assert "top-two Thompson" in {t.origin for t in known}
 
 
 def test_a_dossier_says_what_was_known():
