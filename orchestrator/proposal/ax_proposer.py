@@ -60,7 +60,7 @@ from orchestrator.learning.seeding import reproducible
 from orchestrator.proposal.beliefs import Beliefs, fit_beliefs
 from orchestrator.proposal.dossier import proposals_of
 from orchestrator.proposal.history import History, Point, Proposal
-from orchestrator.proposal.sobol import sobol_candidates
+from orchestrator.proposal.sobol import first_design
 from orchestrator.proposal.space_encoding import SpaceEncoding
 from orchestrator.proposal.space_search import most_promising
 
@@ -199,8 +199,9 @@ class AxProposer:
 
     def _sobol(self, n: int, history: History) -> list[Proposal]:
         why = "first design: spread evenly over the space"
-        if not self.space.is_plain:
-            found = sobol_candidates(self.space, n, history.seed("design"))
+        discrete = not any(isinstance(p, RangeParameter) for p in self.space.free)
+        if discrete or not self.space.is_plain:  # Ax draws until it has as many different points as asked for, be there fewer
+            found = first_design(self.space, n, history)
             return proposals_of([(c, why) for c in found], "Sobol", "ax", history)
         with reproducible(history.spec.seed), _quiet():
             experiment = ax_experiment(history, self.space)
@@ -210,7 +211,7 @@ class AxProposer:
                 drawn = self._candidates(generator.gen(n=n + len(known)).arms)
                 found = [c for c in drawn if c not in known][:n]
             except AxError:  # constraints that leave almost nothing of the box: rejection finds no point
-                found = sobol_candidates(self.space, n, history.seed("design"))
+                found = first_design(self.space, n, history)
         return proposals_of([(c, why) for c in found], "Sobol", "ax", history)
 
     def _informed(self, n: int, history: History, first: Sequence[Proposal]) -> list[Proposal]:

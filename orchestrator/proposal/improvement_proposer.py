@@ -21,7 +21,7 @@ from orchestrator.proposal.dossier import proposals_of
 from orchestrator.proposal.expected_improvement import log_expected_improvement
 from orchestrator.proposal.history import History, Proposal
 from orchestrator.proposal.pool import Pool, sampled_values, space_pool, spread_rows, table_pool
-from orchestrator.proposal.sobol import sobol_candidates
+from orchestrator.proposal.sobol import first_design
 from orchestrator.proposal.space_encoding import SpaceEncoding
 from orchestrator.proposal.surrogate import Surrogate
 from orchestrator.proposal.table_encoding import TableEncoding
@@ -63,7 +63,7 @@ class ImprovementProposer:
             rows = spread_rows(self.encoding.X, n, history.seed("design"), list(dict.fromkeys(taken)))
             found = [self.encoding.table.candidate(row) for row in rows]
         else:
-            found = sobol_candidates(self.encoding.space, n, history.seed("design"))
+            found = first_design(self.encoding.space, n, history)
         return proposals_of([(c, "first design: spread evenly") for c in found], "Sobol", "expected_improvement", history)
 
     def _informed(self, n: int, history: History, waiting: list[Candidate]) -> list[Proposal]:

@@ -4,7 +4,9 @@ import pytest
 from ax.core.observation import ObservationFeatures
 
 from orchestrator.domain import (
+    Candidate,
     ChoiceParameter,
+    Estimate,
     IntegerParameter,
     LinearConstraint,
     Objective,
@@ -13,6 +15,7 @@ from orchestrator.domain import (
     SearchSpace,
     TrialStatus,
 )
+from orchestrator.domain.errors import NeedsPersonError
 from orchestrator.domain.trial import Trial
 from orchestrator.proposal.ax_proposer import AxProposer, BeliefAdapter, ax_experiment
 from orchestrator.proposal.history import read_history
@@ -93,8 +96,6 @@ def test_mixed_spaces_give_whole_numbers_and_choices():
 
 
 def _life(candidate):
-    from orchestrator.domain import Estimate
-
     return Estimate(
         1000 / candidate.parameters["c1"] + 50 * candidate.parameters["n"] + 100 * (candidate.parameters["salt"] == "B"), 5.0
     )
@@ -126,3 +127,44 @@ def test_a_design_under_constraints_repeats_no_candidate():
         found = AxProposer(campaign_spec).propose(1, read_history(campaign_spec, known))
         known.append(Trial(number, found[0].candidate, TrialStatus.RUNNING))
     assert len({trial.candidate for trial in known}) == 5
+
+
+COIN = SearchSpace((ChoiceParameter("x", ("a", "b")),))
+SLURRY = SearchSpace(
+    (RangeParameter("li", 0.0, 1.0), RangeParameter("ni", 0.0, 1.0), RangeParameter("co", 0.0, 1.0)), ("li + ni + co == 1",)
+)
+
+
+def tried(space, candidates, status=TrialStatus.COMPLETED):
+    outcome = {"cycle_life": Estimate(400.0, 5.0)} if status is TrialStatus.COMPLETED else {}
+    return [Trial(i, space.complete(c), status, outcome=outcome) for i, c in enumerate(candidates, 1)]
+
+
+@pytest.mark.parametrize("strategy", ["auto", "expected_improvement"])
+def test_a_space_of_fewer_points_than_wanted_is_used_up_then_repeats(strategy):
+    """Two candidates, five wanted: both, then again; with both known, either; with both failed, a person is asked."""
+    campaign_spec = campaign(space=COIN, strategy=strategy)
+    proposer, both = proposer_for(campaign_spec), [Candidate({"x": "a"}), Candidate({"x": "b"})]
+    found = [p.candidate for p in proposer.propose(5, read_history(campaign_spec, ()))]
+    assert len(found) == 5
+    assert set(found[:2]) == set(both)
+    assert {p.candidate for p in proposer.propose(1, read_history(campaign_spec, tried(COIN, both)))} < set(both)
+    one_failed = read_history(campaign_spec, tried(COIN, both[:1], TrialStatus.FAILED))
+    assert {p.candidate for p in proposer.propose(3, one_failed)} == {both[1]}
+    with pytest.raises(NeedsPersonError, match="each has failed"):
+        proposer.propose(1, read_history(campaign_spec, tried(COIN, both, TrialStatus.FAILED)))
+
+
+@pytest.mark.parametrize("strategy", ["auto", "expected_improvement"])
+def test_a_design_drawn_one_by_one_is_the_design_drawn_at_once(strategy):
+    """In a mixture too: the sequence goes on where the history stands, past what failed."""
+    campaign_spec = campaign(space=SLURRY, strategy=strategy, seed=2)
+    proposer = proposer_for(campaign_spec)
+    at_once = [p.candidate for p in proposer.propose(4, read_history(campaign_spec, ()))]
+    one_by_one = []
+    for _ in range(4):
+        history = read_history(campaign_spec, tried(SLURRY, one_by_one, TrialStatus.FAILED))
+        one_by_one.append(proposer.propose(1, history)[0].candidate)
+    assert one_by_one == at_once
+    known = read_history(campaign_spec, tried(SLURRY, at_once[1:2], TrialStatus.FAILED))
+    assert at_once[1] not in {p.candidate for p in proposer.propose(3, known)}
