@@ -131,7 +131,8 @@ class FeasibleProgram:
                 width = 1.0 if isinstance(parameter, ChoiceParameter) else parameter.upper - parameter.lower
                 wave = np.cos(np.arange(self._width(parameter)))
                 objective[self._slots[parameter.name]] = cost[parameter.name] / width * wave
-        return objective
+        # Of wide bounds the weights fall below what the solver takes for nothing.
+        return objective / (float(np.abs(objective).max()) or 1.0)
 
     def _distances(self, near: Mapping[str, ParameterValue]) -> list[tuple[int, float]]:
         """Whole numbers to come near to: where they stand, and what is wanted."""

@@ -80,7 +80,12 @@ def read_constraint(given: Any) -> LinearConstraint:
     """
     if isinstance(given, LinearConstraint):
         return given
-    return LinearConstraint(**given) if isinstance(given, Mapping) else LinearConstraint(given)
+    if not isinstance(given, Mapping):
+        return LinearConstraint(given)
+    if "text" not in given or not given.keys() <= {"text", "only_if"}:
+        named = ", ".join(map(str, given)) or "nothing"
+        raise SpecError(f"a constraint is text, or a table of text and only_if (this one gives {named}).")
+    return LinearConstraint(**given)
 
 
 def _written(constraint: LinearConstraint) -> str | dict[str, Any]:

@@ -106,6 +106,15 @@ def _reading_faults(parameters: tuple[Any, ...], constraints: tuple[LinearConstr
     """Derived parameters that would read what does not exist, and constraints over what never exists together."""
     conditions = {p.name: condition_of(p) for p in parameters}
     faults = []
+    for parameter in parameters:
+        never = sorted(gate for gate, allowed in needs_of(parameter.name, conditions).items() if not allowed)
+        if never:
+            problem = f"can never exist: its conditions leave no value of {never[0]}."
+            faults.append(
+                Fault(f"parameters.{parameter.name}", problem, "Mend only_if, there or where a choice it names exists.")
+            )
+    if faults:
+        return faults
     for derived in (p for p in parameters if isinstance(p, DerivedParameter)):
         own = needs_of(derived.name, conditions)
         for name in sorted(derived.reads):

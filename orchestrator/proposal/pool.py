@@ -51,8 +51,8 @@ def space_pool(encoding: SpaceEncoding, V: Matrix, barred: Sequence[Candidate] =
     V = V[np.sort(first)]
     if barred:
         taken = restored(encoding, encoding.values(list(barred)))
-        same: NDArray[np.bool_] = np.isclose(V[:, None], taken[None], rtol=1e-9, atol=1e-9)
-        V = V[~np.any(np.all(same, axis=2), axis=1)]
+        for row in np.unique(taken, axis=0):  # one after another: all at once would fill the memory after many failures
+            V = V[(np.abs(V - row) > 1e-9 * (1.0 + np.abs(row))).any(axis=1)]
     return Pool(encoding.unit_from_values(V), lambda i: encoding.candidate(V[i]))
 
 

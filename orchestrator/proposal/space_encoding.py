@@ -29,6 +29,8 @@ Mask = NDArray[np.bool_]
 ONE_HOT = 0.5
 # Constraints hold to this share of their largest coefficient: tighter than the domain's own check.
 SLACK = 1e-9
+# Or to this share of their largest term inside the bounds, below which float64 cannot tell.
+_FLOAT_SLACK = 2e-15
 NO_VALUE = -1.0
 
 
@@ -137,7 +139,16 @@ class SpaceEncoding:
             return np.ones(len(V), dtype=bool)
         over = self.excess(V)
         over = np.where(self.equalities, np.abs(over), over)
-        return np.asarray((over <= slack * np.maximum(1.0, np.abs(self.coefficients).max(axis=1))).all(axis=1))
+        size = np.abs(self.coefficients)
+        allowed = slack * np.maximum(1.0, size.max(axis=1))
+        return np.asarray((over <= np.maximum(allowed, _FLOAT_SLACK * (size * self._largest).max(axis=1))).all(axis=1))
+
+    @cached_property
+    def _largest(self) -> Matrix:
+        """The largest magnitude of each column's number inside its bounds, shape (p,)."""
+        low, high = self.bounds
+        sizes = [np.abs(_numbers(p, np.array(ends))).max() for p, *ends in zip(self.parameters, low, high, strict=True)]
+        return np.array(sizes, dtype=float)
 
     def excess(self, V: Matrix) -> Matrix:
         """By how much each of m rules is passed at values of shape (n, p): shape (n, m); 0 where a rule does not apply."""

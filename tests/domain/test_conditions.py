@@ -249,3 +249,19 @@ def test_a_chamber_of_the_space_keeps_what_every_chamber_must(parameter, message
         chamber_spec(parameter, safety_limits=SafetyLimits(max_temperature_degC=55))
     cool = ContextParameter("ambient_temperature_degC", 20, 60, value=30)
     assert chamber_spec(cool, safety_limits=SafetyLimits(max_temperature_degC=55)).name
+
+
+def test_a_parameter_that_can_never_exist_is_refused():
+    """It needs a value of a choice that exists only where another needed one does not."""
+    gate, inner = ChoiceParameter("m", ("a", "b")), ChoiceParameter("k", ("a", "b"), only_if={"m": ("a",)})
+    with pytest.raises(SpecError, match="can never exist"):
+        SearchSpace((gate, inner, RangeParameter("x", 0.0, 1.0, only_if={"k": ("a",), "m": ("b",)})))
+
+
+@pytest.mark.parametrize("given", [{1: "x <= 1"}, {"txt": "x <= 1"}, {}])
+def test_a_constraint_that_is_another_table_is_refused(given):
+    """With what it may hold, never a TypeError."""
+    with pytest.raises(SpecError, match="table of text and only_if"):
+        from_plain(
+            SearchSpace, {"parameters": [{"type": "range", "name": "x", "lower": 0.0, "upper": 2.0}], "constraints": [given]}
+        )

@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.domain import Candidate, ChoiceParameter, IntegerParameter, RangeParameter, SearchSpace
 from orchestrator.proposal.pool import sampled_values, space_pool, spread_rows
-from orchestrator.proposal.sobol import sobol_candidates
+from orchestrator.proposal.sobol import sobol_candidates, sobol_values
 from orchestrator.proposal.space_encoding import SpaceEncoding
 
 SPACE = SearchSpace(
@@ -72,3 +72,19 @@ def test_rows_are_spread_evenly_and_a_longer_list_begins_with_the_shorter():
     assert spread_rows(X, 5, seed=1) == rows[:5]
     assert np.diff(np.sort(np.r_[0, rows, 99])).max() <= 34
     assert not set(spread_rows(X, 8, seed=1, taken=rows)) & set(rows)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e8])
+def test_an_equality_over_numbers_of_any_size_leaves_many_points(size):
+    """What float64 cannot tell from equal is equal; and what is drawn is in the space."""
+    space = SearchSpace(tuple(RangeParameter(name, 0.0, size) for name in "abc"), (f"a + 2*b - c == {size / 10!r}",))
+    encoding = SpaceEncoding(space)
+    V = sobol_values(encoding, 32, seed=1)
+    assert len(np.unique(V, axis=0)) == 32
+    assert [v for row in V for v in space.violations(encoding.candidate(row))] == []
+
+
+def test_every_barred_candidate_is_left_out():
+    """However many there are."""
+    V = sobol_values(ENCODING, 300, seed=2)
+    assert len(space_pool(ENCODING, V, [ENCODING.candidate(row) for row in V[50:]]).X) == 50
