@@ -6,7 +6,8 @@ A test's standardised error points at the limit: with mean m and sd s (of the ne
 
 so that a large z is a test that came out nearer to the limit, or further past it, than was believed. Were the belief right, z
 would be standard normal: the share beyond k sds is P(Z > k) (15.9, 2.28 and 0.13 % for 1, 2 and 3). Shares of few tests say
-little; each has its exact 95 % interval (Clopper and Pearson 1934). Safe seeds had no belief and are left out.
+little; each has its exact 95 % interval (Clopper and Pearson 1934). The bound itself stands beta * s from m, so the beta that
+would have covered every measured value is the largest sign * (y - m) / s. Safe seeds had no belief and are left out.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class ForeseenTest:
         beta: how many sds the bound stood from the mean.
         measured, sem: what came out.
         error: the standardised error, positive towards the limit.
+        stood_off: how many believed sds alone the measured value stood from the mean, positive towards the limit.
         chance_to_pass: the believed probability of a measured value past the limit.
         passed: whether the measured value is past it.
     """
@@ -49,6 +51,7 @@ class ForeseenTest:
     measured: float
     sem: float
     error: float
+    stood_off: float
     chance_to_pass: float
     passed: bool
 
@@ -94,8 +97,13 @@ class LimitCalibration:
 
     @property
     def largest(self) -> ForeseenTest:
-        """The test with the largest error towards the limit: its error is the beta that would have sufficed."""
+        """The test with the largest standardised error towards the limit."""
         return max(self.tests, key=lambda t: t.error)
+
+    @property
+    def covering_beta(self) -> float:
+        """The smallest beta, at least 0, whose bounds hold every measured value, its measuring error included."""
+        return max(0.0, *(t.stood_off for t in self.tests))
 
     @property
     def passed(self) -> int:
@@ -131,7 +139,8 @@ class LimitCalibration:
         found = (
             f"{label(self.metric)} {'<=' if self.upper else '>='} {self.limit:g}: {two.count} of {n} test{'' if n == 1 else 's'} "
             f"came out more than 2 sd {side} what was believed ({two.expected:.1f} expected); a beta of "
-            f"{max(self.largest.error, 0.0):.1f} would have covered all, {self.lowest_beta:.1f} or more was used. "
+            f"{self.covering_beta:.1f} would have covered every measured value (which holds its own error), "
+            f"{self.lowest_beta:.1f} or more was used. "
             f"{self.passed} measured past the limit ({self.passed_expected:.1f} expected)."
         )
         return f"{found} {_VERDICTS[self.conservative]}"
@@ -174,8 +183,9 @@ def _test(trial: int, belief: Mapping[str, Any], limit: float, upper: bool, meas
     mean, sd, sign = float(belief["mean"]), float(belief["sd"]), 1.0 if upper else -1.0
     error_sd = max(float(np.hypot(sd, sem)), 1e-300)
     chance = float(ndtr(sign * (mean - limit) / error_sd))
-    error = sign * (measured - mean) / error_sd
-    return ForeseenTest(trial, mean, sd, float(belief["beta"]), measured, sem, error, chance, sign * (measured - limit) > 0)
+    off = sign * (measured - mean)
+    error, stood_off, passed = off / error_sd, off / max(sd, 1e-300), sign * (measured - limit) > 0
+    return ForeseenTest(trial, mean, sd, float(belief["beta"]), measured, sem, error, stood_off, chance, passed)
 
 
 def clopper_pearson(count: int, of: int) -> tuple[float, float]:

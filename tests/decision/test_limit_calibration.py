@@ -36,7 +36,23 @@ def test_the_sentence_tells_counts_beside_what_was_expected():
     (found,) = limit_calibration(*dossiers([0.0] * 38 + [2.1, 2.2, 3.4]))
     said = found.describe()
     assert "3 of 41 tests came out more than 2 sd above what was believed (0.9 expected)" in said
-    assert "a beta of 3.4 would have covered all, 3.0 or more was used" in said
+    assert "a beta of 3.4 would have covered every measured value (which holds its own error), 3.0 or more was used" in said
+
+
+@pytest.mark.parametrize(("side", "measured"), [("upper", 56.3), ("lower", 43.7)])
+def test_the_beta_that_covers_all_is_that_of_the_bound(side, measured):
+    """Believed 50 +/- 1, measured 6.3 off with a sem of 3: 2 standardised errors, yet only a bound at 6.3 sd holds the value."""
+    belief = {"metric": METRIC, side: 60.0 if side == "upper" else 40.0, "mean": 50.0, "sd": 1.0, "beta": 3.0}
+    trial = Trial(1, Candidate({"c1": 1.0}), TrialStatus.COMPLETED, outcome={METRIC: Estimate(measured, 3.0)})
+    (found,) = limit_calibration([{"trial": 1, "safety": [belief]}], [trial])
+    assert found.tests[0].error == pytest.approx(6.3 / np.sqrt(10))
+    assert found.covering_beta == pytest.approx(6.3)
+    assert "a beta of 6.3 would have covered every measured value" in found.describe()
+
+
+def test_no_beta_is_needed_where_all_came_out_on_the_far_side():
+    """Errors away from the limit: the mean itself is a bound that held."""
+    assert limit_calibration(*dossiers([-1.0, -0.3]))[0].covering_beta == 0.0
 
 
 def test_a_belief_too_sure_is_called_so_and_a_right_one_is_not():
