@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate
 from orchestrator.domain.errors import NoSafeCandidateError
 from orchestrator.domain.trial import SAFE_IMPROVEMENT
-from orchestrator.proposal.acquisition import NoisyImprovement, feasibility
+from orchestrator.proposal.acquisition import NoisyImprovement, feasibility, goals_of
 from orchestrator.proposal.beliefs import Beliefs, fit_beliefs, tested_points
 from orchestrator.proposal.dossier import proposals_of
 from orchestrator.proposal.history import History, Proposal
@@ -32,6 +32,8 @@ from orchestrator.proposal.table_encoding import TableEncoding
 Matrix = NDArray[np.float64]
 
 POOL_SIZE = 2048
+# Points around which the sample of a space is dense: of more than this, the safe seeds, the best and those nearest to a limit.
+ANCHORS = 48
 TESTS_PER_SEED = 2
 # Below this improvement, in scaled outcomes, a test is better spent on learning where the limit lies.
 NO_IMPROVEMENT = 1e-3
@@ -121,7 +123,7 @@ class SafeProposer:
         return proposals_of(chosen, SAFE_IMPROVEMENT, "safe", history, beliefs, details)
 
     def _ground(self, history: History, beliefs: Beliefs, safe: SafeSet) -> _Ground:
-        pool = self._pool(history)
+        pool = self._pool(history, beliefs, safe)
         holds = safe.holds(pool.X)
         beyond = pool.keep(~holds)
         return _Ground(safe, pool.keep(holds), beyond, feasibility(beliefs, history.spec.safe_constraints, beyond.X))
@@ -151,13 +153,28 @@ class SafeProposer:
             information = np.where(near, 0.0, information)
         return int(np.argmax(information))
 
-    def _pool(self, history: History) -> Pool:
+    def _pool(self, history: History, beliefs: Beliefs, safe: SafeSet) -> Pool:
         barred = sorted(history.failed, key=lambda c: c.describe())
         if isinstance(self.encoding, TableEncoding):
             return table_pool(self.encoding, barred)
-        anchors = [p.candidate for p in tested_points(history)] + list(self.spec.safe_candidates)
-        distinct = list(dict.fromkeys(anchors))
-        return space_pool(self.encoding, sampled_values(self.encoding, POOL_SIZE, history.seed("pool"), distinct), barred)
+        anchors = self._anchors(history, beliefs, safe)
+        return space_pool(self.encoding, sampled_values(self.encoding, POOL_SIZE, history.seed("pool"), anchors), barred)
+
+    def _anchors(self, history: History, beliefs: Beliefs, safe: SafeSet) -> list[Candidate]:
+        """Tested candidates and safe seeds; of too many, the seeds and by turns the best safe and the nearest to a limit."""
+        seeds = list(self.spec.safe_candidates)
+        distinct = list(dict.fromkeys([*(p.candidate for p in tested_points(history)), *seeds]))
+        if len(distinct) <= ANCHORS:
+            return distinct
+        X = self.encoding.encode(distinct)
+        margin = safe.margin(X)
+        heights = np.column_stack([goal.mean(X) for goal in goals_of(history, beliefs, X)])
+        better = [int((heights[margin >= 0] > height).all(axis=1).sum()) for height in heights]
+        best = np.lexsort((better, margin < 0))
+        nearest = np.lexsort((np.abs(margin), margin < 0))
+        by_turns = [distinct[int(i)] for pair in zip(best, nearest, strict=True) for i in pair]
+        kept = set(list(dict.fromkeys([*seeds, *by_turns]))[: max(ANCHORS, len(seeds))])
+        return [candidate for candidate in distinct if candidate in kept]
 
     def _give_up(self, history: History) -> list[Proposal]:
         missing = [m for m in self.spec.metrics if not history.observed(m)]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from orchestrator.decision import hypervolume_trace
-from orchestrator.domain import CandidateTable, Estimate, OutcomeConstraint, Trial, TrialStatus
+from orchestrator.domain import Candidate, CandidateTable, Estimate, Objective, OutcomeConstraint, Trial, TrialStatus
 from orchestrator.domain.errors import NoSafeCandidateError
+from orchestrator.proposal.beliefs import fit_beliefs
 from orchestrator.proposal.history import read_history
-from orchestrator.proposal.safe_proposer import SafeProposer
+from orchestrator.proposal.safe_proposer import ANCHORS, SafeProposer
 from orchestrator.proposal.safe_set import BETA, beta_of, fit_safe_set
 from orchestrator.proposal.sobol import sobol_candidates
 from orchestrator.proposal.space_encoding import SpaceEncoding
@@ -158,6 +159,29 @@ def test_pending_tests_shrink_no_bound():
     second = [p.candidate for p in proposer.propose(3, waiting)]
     assert fit_safe_set(history, encoding).holds(encoding.encode(second)).all()
     assert not set(first) & set(second)
+
+
+def test_of_many_tested_points_the_sample_is_dense_around_those_that_matter():
+    """Few points are all looked around; of many the seeds, the best safe one and the one nearest to the limit, and no more."""
+    campaign_spec = spec(objectives=(Objective("cycle_life", "maximize"),))
+    rates = np.random.default_rng(5).uniform(2.5, 6.0, (70, 3))
+    tested = [Candidate(dict(zip(RATES, map(float, row), strict=True))) for row in rates]
+    proposer, encoding = SafeProposer(campaign_spec), SpaceEncoding(campaign_spec.space)
+
+    def anchors(count):
+        history = read_history(campaign_spec, told(campaign_spec, tested[:count]))
+        beliefs, safe = fit_beliefs(history, encoding), fit_safe_set(history, encoding)
+        return proposer._anchors(history, beliefs, safe), beliefs, safe
+
+    assert anchors(40)[0] == [*tested[:40], *campaign_spec.safe_candidates]
+    found, beliefs, safe = anchors(70)
+    X = encoding.encode(tested)
+    margin, lives = safe.margin(X), np.array([b["cycle_life"].mean for b in beliefs.predict(X)])
+    assert len(found) == ANCHORS
+    assert {*campaign_spec.safe_candidates} < {*found}
+    assert tested[int(np.argmax(np.where(margin >= 0, lives, -np.inf)))] in found
+    assert tested[int(np.argmin(np.where(margin >= 0, margin, np.inf)))] in found
+    assert tested[int(np.argmin(margin))] not in found
 
 
 def test_the_dossier_keeps_what_was_believed_of_every_safe_metric():
