@@ -169,7 +169,7 @@ class SafeProposer:
         X = self.encoding.encode(distinct)
         margin = safe.margin(X)
         heights = np.column_stack([goal.mean(X) for goal in goals_of(history, beliefs, X)])
-        better = [int((heights[margin >= 0] > height).all(axis=1).sum()) for height in heights]
+        better = np.array([(heights[margin >= 0] > height).all(axis=1).sum() for height in heights])
         best = np.lexsort((better, margin < 0))
         nearest = np.lexsort((np.abs(margin), margin < 0))
         by_turns = [distinct[int(i)] for pair in zip(best, nearest, strict=True) for i in pair]
