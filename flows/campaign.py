@@ -22,7 +22,7 @@ from orchestrator.decision import infer_reference_point
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.cycler import RunState, VirtualTimeCycler
 from orchestrator.domain.errors import CyclerUnreachableError, NeedsPersonError
-from orchestrator.domain.trial import DEVICE, SAFE_IMPROVEMENT, WITHDRAWN, Trial, TrialStatus
+from orchestrator.domain.trial import DEVICE, SAFE_IMPROVEMENT, SAFE_SEED, WITHDRAWN, Trial, TrialStatus
 from orchestrator.store import CampaignRecord, NewTrial
 
 _S = TrialStatus
@@ -302,7 +302,7 @@ def _withdraw_unsafe(tick: _Tick) -> None:
 
 def _no_longer_safe(tick: _Tick, chosen: list[Trial]) -> list[Trial]:
     """Those of the safe proposer's trials that it would not choose now; what a person put in is that person's decision."""
-    chosen = [trial for trial in chosen if trial.origin == SAFE_IMPROVEMENT]
+    chosen = [trial for trial in chosen if trial.origin in (SAFE_IMPROVEMENT, SAFE_SEED)]
     if not chosen or not tick.spec.safe_constraints:
         return []
     campaign = Campaign(tick.spec, tuple(t for t in tick.trials.values() if t not in chosen))

@@ -65,6 +65,8 @@ class Campaign:
         """The next candidates with their origin, the belief about them and the dossier of the decision."""
         if context:
             return replace(self, spec=_in_context(self.spec, context)).proposals(n, pending)
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise SpecError(Fault("n", f"is a number of candidates, like 4 (got {n!r})."))
         if n < 0:
             raise SpecError(Fault("n", f"must not be negative (got {n})."))
         for candidate in pending:
@@ -211,6 +213,9 @@ class Campaign:
         return infer_reference_point(self.spec.objectives, outcomes) if fixed or len(outcomes) >= RESULTS_FOR_REFERENCE else None
 
     def _check(self, candidate: Candidate, where: str) -> Candidate:
+        if not isinstance(candidate, Candidate):
+            remedy = 'Write Candidate({"c1": 2.0}), or Candidate({}, "row id") for a row of a table.'
+            raise SpecError(Fault(where, f"must be a Candidate (got {candidate!r}).", remedy))
         problems = self.spec.space.violations(candidate)
         if problems:
             raise SpecError([Fault(where, f"{problem}.") for problem in problems])

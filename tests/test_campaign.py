@@ -212,3 +212,21 @@ def test_importing_the_package_loads_nothing_heavy():
     heavy = ["torch", "botorch", "ax", "prefect", "pymatgen", "pybamm", "sklearn"]
     script = f"import sys\nfrom orchestrator import {names}\nprint([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+CALLS = {
+    "text": lambda c: c.propose("2"),
+    "fraction": lambda c: c.propose(1.5),
+    "pending": lambda c: c.propose(1, pending=[{"c1": 2.0}]),
+    "observe": lambda c: c.observe("row3", {}),
+    "predict": lambda c: c.predict([{"c1": 2.0}]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_arguments_of_another_kind_are_named(call):
+    """One clear error, no traceback from within."""
+    space = SearchSpace([RangeParameter("c1", 1.0, 3.0)])
+    campaign = Campaign(CampaignSpec(name="kinds", space=space, objectives=[Objective("life", "maximize")]))
+    with pytest.raises(SpecError, match=r"number of candidates|must be a Candidate"):
+        call(campaign)

@@ -104,8 +104,8 @@ class Trial:
 
 # Causes that decisions rest on; `WITHDRAWN` is a trial that never started, since it was no longer safe with confidence.
 DEVICE, SOLVER, WITHDRAWN = "device", "solver", "withdrawn"
-# The origin of trials that the safe proposer chose: they are started only while they are still safe with confidence.
-SAFE_IMPROVEMENT = "safe improvement"
+# Origins of trials that the safe proposer chose: they are started only while they are still safe with confidence.
+SAFE_IMPROVEMENT, SAFE_SEED = "safe improvement", "safe_seed"
 
 
 def trial_key(campaign: str, number: int, attempt: int) -> str:

@@ -13,7 +13,7 @@ count as tested: their values are sampled too, which is what keeps a batch apart
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -272,23 +272,6 @@ def _probability(beliefs: Beliefs, constraints: Sequence[OutcomeConstraint], pla
         below = 1.0 if constraint.upper is None else ndtr((constraint.upper - mean) / sd)
         chance *= np.maximum(below - above, 0.0)
     return chance
-
-
-def greedy_batch(n: int, X: Matrix, baseline: Matrix, acquisition: Callable[[Matrix], Callable[[Matrix], Matrix]]) -> list[int]:
-    """Choose n rows of X one after another, each choice joining the baseline of the next.
-
-    Args:
-        n: how many; a row is chosen once.
-        X: the points to choose from, shape (N, d).
-        baseline: tested and pending points, shape (n0, d).
-        acquisition: makes the function to maximise for a baseline.
-    """
-    chosen: list[int] = []
-    for _ in range(min(n, len(X))):
-        value = acquisition(np.vstack([baseline, X[chosen]]))(X).copy()
-        value[chosen] = -np.inf
-        chosen.append(int(np.argmax(value)))
-    return chosen
 
 
 def _improvement_of(z: Matrix) -> Matrix:

@@ -67,7 +67,6 @@ def fit_hyperparameters(X: Matrix, y: Matrix, noise: Matrix, prior: Prior) -> Hy
         The end of the more promising of two searches: from the prior's medians, and from mostly noise. Where the prior leaves
         the kernel open, the one of the higher posterior density; with many points the subset's evidence decides.
     """
-
     points, point = np.unique(X, axis=0, return_inverse=True)
     point = point.reshape(-1)
     kinds = _kinds(prior)

@@ -111,6 +111,18 @@ class Refusing(ReplayCycler):
         raise RequestRefusedError("the chamber door is open")
 
 
+def test_a_seed_chosen_ahead_is_not_tested_again_once_it_is_refuted(folder):
+    """The first seed proves too hot while its replicate is ready: it is withdrawn, and in the end a person is asked."""
+    rows = [{**row, "heat": 60.0} for row in ROWS]
+    cycler = ReplayCycler(rows, {"result": "result", "heat": "heat"}, noise_sd=0.1, duration_h="hours", channels=2)
+    with Lab.open(folder, cyclers=[cycler]) as lab:
+        run_campaign(lab, small_spec(**SAFE, prefetch=2))
+        assert lab.store.campaign("small").status == "needs_attention"
+        trials = lab.store.trials("small")
+        assert trials[2].candidate == trials[0].candidate
+        assert (trials[2].status, trials[2].cause) == (TrialStatus.CANCELLED, "withdrawn")
+
+
 def test_failures_in_a_row_stop_what_was_chosen_ahead(folder):
     """A person is asked after four, however many candidates are ready."""
     with Lab.open(folder, cyclers=[Refusing()]) as lab:

@@ -19,7 +19,7 @@ from orchestrator.domain import (
     Trial,
     TrialStatus,
 )
-from orchestrator.proposal.acquisition import NoisyImprovement, greedy_batch
+from orchestrator.proposal.acquisition import NoisyImprovement
 from orchestrator.proposal.beliefs import fit_beliefs
 from orchestrator.proposal.botorch_model import botorch_model
 from orchestrator.proposal.history import read_history
@@ -66,7 +66,10 @@ def test_it_estimates_what_botorch_estimates(objectives):
 def test_a_batch_keeps_apart_and_away_from_what_is_pending():
     """What is chosen or pending promises nothing a second time."""
     history, beliefs, baseline, X = known(1)
-    chosen = greedy_batch(3, X, baseline, lambda tried: NoisyImprovement(history, beliefs, tried, 0))
+    acquisition, chosen = NoisyImprovement(history, beliefs, baseline, 0), []
+    for _ in range(3):
+        chosen.append(int(np.argmax(acquisition(X))))
+        acquisition = acquisition.joined_by(X[chosen[-1:]])
     gap = np.linalg.norm(X[chosen][:, None] - X[chosen][None], axis=2)[np.triu_indices(3, 1)]
     assert gap.min() > 0.05
     again = NoisyImprovement(history, beliefs, np.vstack([baseline, X[chosen[:1]]]), 0)(X)
