@@ -84,7 +84,7 @@ class SafeProposer:
         Raises:
             NoSafeCandidateError: if nothing is safe with confidence.
         """
-        first = self._seeds(n, history)
+        first = self._seeds(n, history, 1 if history.complete else TESTS_PER_SEED)
         if len(first) >= n or not history.complete:
             return first if first or history.pending else self._give_up(history)
         return first + self._informed(n - len(first), history, [p.candidate for p in first])
@@ -93,9 +93,8 @@ class SafeProposer:
         """The belief about candidates; a metric without any estimate is left out."""
         return fit_beliefs(history, self.encoding).predict(self.encoding.encode(list(candidates)))
 
-    def _seeds(self, n: int, history: History) -> list[Proposal]:
-        """Safe seeds not tested yet; while nothing else is known to be safe, each a second time."""
-        times = TESTS_PER_SEED if not history.complete else 1
+    def _seeds(self, n: int, history: History, times: int) -> list[Proposal]:
+        """Safe seeds that were not tested so many times yet."""
         tried = [p.candidate for p in history.points]
         due = [seed for round_ in range(times) for seed in standing_seeds(history) if tried.count(seed) <= round_]
         chosen = [(seed, "a safe seed: stated by the spec to keep every safe limit") for seed in due[:n]]
@@ -106,7 +105,9 @@ class SafeProposer:
         ground = self._ground(history, beliefs, safe)
         inside = ground.inside
         if not len(inside.X):
-            return [] if history.pending or waiting else self._give_up(history)
+            # Nothing else is known to be safe: a seed's replicate is, and tells more.
+            again = [] if waiting else self._seeds(n, history, TESTS_PER_SEED)
+            return again if again or history.pending or waiting else self._give_up(history)
         baseline = self.encoding.encode([*(p.candidate for p in tested_points(history)), *waiting])
         pending = self.encoding.encode([*(p.candidate for p in history.pending), *waiting])
         others = [c for c in history.spec.constraints if not c.safe]
