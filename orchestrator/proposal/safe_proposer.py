@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate
 from orchestrator.domain.errors import NoSafeCandidateError
-from orchestrator.domain.trial import SAFE_IMPROVEMENT
+from orchestrator.domain.trial import SAFE_IMPROVEMENT, SAFE_SEED
 from orchestrator.proposal.acquisition import NoisyImprovement, feasibility, goals_of
 from orchestrator.proposal.beliefs import Beliefs, fit_beliefs, tested_points
 from orchestrator.proposal.dossier import proposals_of
@@ -98,7 +98,7 @@ class SafeProposer:
         tried = [p.candidate for p in history.points]
         due = [seed for round_ in range(times) for seed in standing_seeds(history) if tried.count(seed) <= round_]
         chosen = [(seed, "a safe seed: stated by the spec to keep every safe limit") for seed in due[:n]]
-        return proposals_of(chosen, "safe_seed", "safe", history)
+        return proposals_of(chosen, SAFE_SEED, "safe", history)
 
     def _informed(self, n: int, history: History, waiting: list[Candidate]) -> list[Proposal]:
         beliefs, safe = fit_beliefs(history, self.encoding), fit_safe_set(history, self.encoding)

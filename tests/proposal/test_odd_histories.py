@@ -141,11 +141,16 @@ def test_results_of_any_size(fresh, scale):
     assert assert_sound(told(fresh, results(8, life=lambda k: scale * (k + 1), time=lambda k: scale * (9 - k))))
 
 
-def test_a_metric_that_some_tests_never_gave(fresh):
+SEVERAL_METRICS = [n for n, spec in SPECS.items() if len(spec["objectives"]) + len(spec.get("constraints", ())) > 1]
+
+
+@pytest.mark.parametrize("name", SEVERAL_METRICS)
+def test_a_metric_that_some_tests_never_gave(name):
     """Every result is used as far as it goes."""
-    campaign = told(fresh, results(7, life=lambda k: 400.0 + 10 * k, heat=lambda k: 28.0 + k))
-    if len(campaign.spec.metrics) == 1:
-        pytest.skip("one metric: a test gives it or nothing")
+    campaign = told(
+        Campaign(CampaignSpec(name="odd", seed=3, **SPECS[name])),
+        results(7, life=lambda k: 400.0 + 10 * k, heat=lambda k: 28.0 + k),
+    )
     candidate = campaign.propose(1)[0]
     last = campaign.spec.metrics[-1]
     campaign = campaign.observe(candidate, {last: Estimate(29.0)})
