@@ -12,11 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.decision import ParetoFront, Preference, Recommendation, Tested, infer_reference_point, pareto_front, recommend
+from orchestrator.decision import (
+    NoFeasibleChoiceError,
+    ParetoFront,
+    Preference,
+    Recommendation,
+    Tested,
+    infer_reference_point,
+    pareto_front,
+    recommend,
+)
 from orchestrator.decision.preference import CONFIDENCE
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.candidate import Candidate, CandidateTable
-from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.errors import Fault, SpecError, UnsafeProtocolError
 from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.trial import Trial, TrialStatus
 from orchestrator.learning.seeding import one_thread
@@ -158,7 +167,13 @@ class Campaign:
         """
         if not measured_only:
             return self._untested_optimum(preference, confidence)
-        measured = [t for t in self._ended if t.measured and self._placed(t.candidate)]
+        known = [t for t in self._ended if t.measured and self._placed(t.candidate)]
+        measured = [t for t in known if self._may_run(self.spec.space.at_present(t.candidate))]
+        if known and not measured:
+            raise NoFeasibleChoiceError(
+                "every measured trial lies outside the space or the safety limits as they are since the campaign was amended, so "
+                "there is nothing to choose from. Test more."
+            )
         posterior = self.predict([self.spec.space.at_present(t.candidate) for t in measured]) if measured else []
         tested = [Tested(t.number, t.candidate, p, t.measured) for t, p in zip(measured, posterior, strict=True)]
         return recommend(self.spec, tested, preference, confidence)
@@ -186,6 +201,21 @@ class Campaign:
         """Whether the present space has a place for it: an amended one may not."""
         space = self.spec.space
         return space.row_of(candidate) is not None if isinstance(space, CandidateTable) else space.places(candidate)
+
+    def _may_run(self, candidate: Candidate) -> bool:
+        """Whether a candidate could be tested today: an amended space or limit may forbid what was tested before."""
+        from orchestrator.representation.requests import protocol_for
+
+        if self.spec.space.violations(candidate):
+            return False
+        try:
+            if self.spec.safety_limits.named:
+                protocol_for(self.spec, candidate)
+        except UnsafeProtocolError:
+            return False
+        except SpecError:
+            return True  # what stands for no protocol, as where a campaign is told its results, no protocol's limit forbids
+        return True
 
     @property
     def _next_number(self) -> int:

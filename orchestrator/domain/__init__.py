@@ -34,6 +34,7 @@ from orchestrator.domain.protocol import (
 )
 from orchestrator.domain.recording import Recording
 from orchestrator.domain.search_space import SearchSpace
+from orchestrator.domain.sharing import Sharing
 from orchestrator.domain.surrogate_spec import SurrogateSpec
 from orchestrator.domain.trial import Trial, TrialStatus
 
@@ -42,6 +43,6 @@ __all__ = [
     "CellDesign", "ChoiceParameter", "Clock", "ConstantCurrent", "ConstantVoltage", "ContextParameter", "Cycler", "CyclerSpec",
     "DerivedParameter", "Estimate", "Experiment", "Fault", "Impedance", "IntegerParameter", "LinearConstraint", "Loop",
     "Objective", "OutcomeConstraint", "Prognosis", "Protocol", "RangeParameter", "Recording", "Rest", "RunRef",
-    "RunRequest", "RunState", "RunStatus", "SafetyLimits", "SearchSpace", "SpecError", "SurrogateSpec", "SystemClock", "Trial",
-    "TrialStatus", "UnsafeProtocolError", "VirtualClock", "VoltloopError",
+    "RunRequest", "RunState", "RunStatus", "SafetyLimits", "SearchSpace", "Sharing", "SpecError", "SurrogateSpec", "SystemClock",
+    "Trial", "TrialStatus", "UnsafeProtocolError", "VirtualClock", "VoltloopError",
 ]  # fmt: skip

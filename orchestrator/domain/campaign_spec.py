@@ -18,6 +18,7 @@ from orchestrator.domain.objectives import Objective, OutcomeConstraint
 from orchestrator.domain.parameters import ChoiceParameter
 from orchestrator.domain.protocol import SafetyLimits
 from orchestrator.domain.search_space import SearchSpace
+from orchestrator.domain.sharing import Sharing
 from orchestrator.domain.surrogate_spec import SurrogateSpec
 from orchestrator.domain.value import content_hash, to_plain, value
 
@@ -50,8 +51,8 @@ class Experiment:
     end_of_life: float = 0.8
     max_cycles: int = 1500
     fixed: dict[str, ParameterValue] = field(default_factory=dict)
-    checkup: str | None = None
-    impedance_every_checkups: int = 1
+    checkup: Annotated[str | None, Field(exclude_if=lambda given: given is None)] = None
+    impedance_every_checkups: Annotated[int, Field(exclude_if=lambda given: given == 1)] = 1
 
     def __post_init__(self) -> None:
         faults = [
@@ -182,6 +183,7 @@ class CampaignSpec:
     surrogate: Annotated[SurrogateSpec, Field(exclude_if=lambda given: not given.groups)] = field(default_factory=SurrogateSpec)
     cyclers: tuple[CyclerTable, ...] = ()
     prefetch: Annotated[int, Field(exclude_if=lambda given: not given)] = 0
+    sharing: Annotated[Sharing, Field(exclude_if=lambda given: given == Sharing())] = Sharing()
 
     def __post_init__(self) -> None:
         faults = cross_faults(vars(self))
@@ -202,7 +204,7 @@ class CampaignSpec:
     @property
     def safe_candidates(self) -> tuple[Candidate, ...]:
         """The safe seed as candidates, without those that a value held at present, or the present context, rules out."""
-        seeds = (self.space.complete(_seed_candidate(point, self.space)) for point in self.safe_seed)
+        seeds = (self.space.complete(seed_candidate(point, self.space)) for point in self.safe_seed)
         present = {} if isinstance(self.space, CandidateTable) else self.space.present
         return tuple(s for s in seeds if all(s.parameters.get(n, given) == given for n, given in present.items()))
 
@@ -212,7 +214,7 @@ class CampaignSpec:
         return content_hash(to_plain(self))
 
 
-def _seed_candidate(point: Mapping[str, ParameterValue], space: SearchSpace | CandidateTable) -> Candidate:
+def seed_candidate(point: Mapping[str, ParameterValue], space: SearchSpace | CandidateTable) -> Candidate:
     """A safe seed as its scientist wrote it: a table's row may be named by its id alone, context is the spec's own if unsaid."""
     if isinstance(space, CandidateTable):
         named = {name: given for name, given in point.items() if name != "id"}
@@ -266,7 +268,7 @@ def _safe_faults(sections: Mapping[str, Any]) -> list[Fault]:
     return [
         Fault(f"safe_seed[{i}]", f"{problem}.", "A safe seed must be a candidate of the space.")
         for i, point in enumerate(seeds)
-        for problem in space.violations(_seed_candidate(point, space))
+        for problem in space.violations(seed_candidate(point, space))
     ]
 
 
@@ -286,7 +288,7 @@ def _strategy_faults(sections: Mapping[str, Any]) -> list[Fault]:
     if strategy == "ax" and table:
         return [Fault("strategy", "'ax' cannot propose rows of a table.", "Use 'auto' or 'table'.")]
     if strategy == "ax" and not (space.is_plain and not space.shared):
-        problem = "'ax' knows neither equalities nor conditions, context or shared parameters."
+        problem = "'ax' knows no equalities, conditions, context, shared parameters, or constraints on a log range."
         return [Fault("strategy", problem, "Use strategy = 'auto'.")]
     return []
 

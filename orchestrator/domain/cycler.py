@@ -214,6 +214,23 @@ class Cycler(Protocol):
 
 
 @runtime_checkable
+class Revocable(Protocol):
+    """A cycler that can promise never to start a key.
+
+    The lab revokes a key before it gives up an intent: a process that was stalled since may still submit it, hours later, when
+    the channel belongs to another test or the limits have changed.
+    """
+
+    def revoke(self, key: str) -> RunRef | None:
+        """Never start this key from now on: a later `submit` raises `KeyRevokedError`. Durable; repeating is harmless.
+
+        Returns:
+            The run, if the key was started already: it goes on, and nothing is revoked.
+        """
+        ...
+
+
+@runtime_checkable
 class LabBound(Protocol):
     """A cycler that lives inside the lab (a simulation): the lab gives it its clock and a folder of its own."""
 

@@ -71,6 +71,10 @@ class RequestRefusedError(CyclerError):
     """The cycler says it cannot run this request (unknown channel, limit it cannot enforce, busy channel)."""
 
 
+class KeyRevokedError(RequestRefusedError):
+    """The key was revoked before it was submitted: nothing was started, and nothing ever will be under it."""
+
+
 class ChannelBusyError(RequestRefusedError):
     """The channel is occupied by a run that the lab does not know of."""
 

@@ -198,7 +198,8 @@ class DerivedParameter:
         return evaluate(parse(self.expression), values)
 
 
-def _kind(given: Any) -> str | None:
+def kind_of(given: Any) -> str | None:
+    """The type of a parameter, or of its plain data, which may leave it to be told by what is given."""
     if isinstance(given, Mapping):
         return str(given.get("type", "choice" if "values" in given else "derived" if "expression" in given else "range"))
     return getattr(given, "type", None)
@@ -211,7 +212,7 @@ Parameter = Annotated[
     | Annotated[DerivedParameter, Tag("derived")]
     | Annotated[ContextParameter, Tag("context")],
     Discriminator(
-        _kind,
+        kind_of,
         custom_error_type="parameter_type",
         custom_error_message="type must be range, integer, choice, derived or context",
     ),

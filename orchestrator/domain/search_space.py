@@ -19,6 +19,7 @@ from orchestrator.domain.parameters import (
     FreeParameter,
     InputParameter,
     Parameter,
+    RangeParameter,
     condition_of,
 )
 from orchestrator.domain.space_faults import rules_of, space_faults
@@ -107,8 +108,10 @@ class SearchSpace:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a box with inequalities: nothing held, conditional, or bound by an equality."""
-        return not self.present and not any(self.needs.values()) and len(self.inequalities) == len(self.rules)
+        """Whether it is a box with inequalities: nothing held, conditional, bound by an equality, or bent by a logarithm."""
+        bound = {name for rule in self.rules for name in rule.form.coefficients}
+        bent = any(p.name in bound for p in self.free if isinstance(p, RangeParameter) and p.log)
+        return not (self.present or bent or any(self.needs.values())) and len(self.inequalities) == len(self.rules)
 
     def describe(self, name: str) -> str:
         """What a free or context parameter may be, in words, with all that binds it."""

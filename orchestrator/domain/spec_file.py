@@ -28,6 +28,7 @@ from orchestrator.domain.objectives import Objective, OutcomeConstraint
 from orchestrator.domain.parameters import Parameter
 from orchestrator.domain.protocol import SafetyLimits
 from orchestrator.domain.search_space import SearchSpace
+from orchestrator.domain.sharing import Sharing
 from orchestrator.domain.space_faults import space_faults
 from orchestrator.domain.surrogate_spec import SurrogateSpec
 from orchestrator.domain.value import from_plain
@@ -45,6 +46,7 @@ _SECTIONS: dict[str, Any] = {
     "approval": Approval,
     "causal": Causal,
     "surrogate": SurrogateSpec,
+    "sharing": Sharing,
 }
 _LISTS: dict[str, Any] = {
     "objectives": Objective,
@@ -69,39 +71,59 @@ def read_spec(path: Path, further: Sequence[Check] = ()) -> CampaignSpec:
     """
     if not path.is_file():
         raise SpecError(f"there is no spec file '{path}'. `voltloop init NAME` writes one to start from.")
+    text, plain = read_toml(path)
+    sections, faults = read_sections({**dict.fromkeys(_LISTS, ()), **plain}, path.parent)
+    faults += [Fault(key, "is missing.", f"Give {key}.") for key in ("name", "space", "objectives") if key not in plain]
+    faults += all_cross_faults(sections, bool(faults), further)
+    if faults:
+        raise SpecError(with_lines(faults, text, plain))
+    return CampaignSpec(**sections)
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, and what it says.
+
+    Raises:
+        SpecError: if it cannot be read, is not UTF-8, or not TOML.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        plain = tomllib.loads(text)
+        return text, tomllib.loads(text)
     except OSError as error:
         raise SpecError(f"'{path}' cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise SpecError(f"'{path}' is not text in UTF-8. A spec is a TOML file.") from None
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"'{path}' is not valid TOML: {error}.") from None
-    sections, faults = _read_sections(plain, path.parent)
-    faults += cross_faults(sections)
+
+
+def all_cross_faults(sections: Mapping[str, Any], faulty: bool, further: Sequence[Check]) -> list[Fault]:
+    """Faults between sections, and what other rooms find; `faulty` says that some sections could not be read."""
+    faults = cross_faults(sections)
     # What a faulty section says is unknown: its default must not be blamed for what the rest would make of it.
-    known = {k: v for k, v in sections.items() if k != "space"} if faults else sections
-    for check in further:
-        faults += check(known)
-    if faults:
-        lines = _lines_by_place(text)
-        lines |= {f"space.parameters.{name}": lines[place] for name, place in _named_places(plain) if place in lines}
-        raise SpecError(sorted((replace(f, line=_line_of(f.where, lines)) for f in faults), key=lambda f: f.line or 0))
-    return CampaignSpec(**sections)
+    known = {k: v for k, v in sections.items() if k != "space"} if faulty or faults else sections
+    return faults + [fault for check in further for fault in check(known)]
 
 
-def _read_sections(plain: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], list[Fault]]:
+def with_lines(faults: Sequence[Fault], text: str, plain: Mapping[str, Any]) -> list[Fault]:
+    """Faults with their lines in a file, in the file's order."""
+    lines = _lines_by_place(text)
+    for name, place in _named_places(plain):
+        lines |= {f"space.parameters.{name}{w[len(place) :]}": n for w, n in lines.items() if f"{w}.".startswith(f"{place}.")}
+    return sorted((replace(f, line=_line_of(f.where, lines)) for f in faults), key=lambda f: f.line or 0)
+
+
+def read_sections(plain: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], list[Fault]]:
+    """The sections of a spec that are given, by name, and the faults of those that cannot be read."""
     known = {*_SECTIONS, *_LISTS, "space"}
     faults = [
         Fault(key, "is not a section of a spec.", f"Known: {', '.join(sorted(known))}.") for key in plain if key not in known
     ]
-    faults += [Fault(key, "is missing.", f"Give {key}.") for key in ("name", "space", "objectives") if key not in plain]
     sections: dict[str, Any] = {}
     for key in plain.keys() & _SECTIONS.keys():
         sections.update((key, value) for value in _attempt(faults, key, from_plain, _SECTIONS[key], plain[key]))
-    for key, kind in _LISTS.items():
-        found = _read_list(key, kind, plain.get(key, []), folder, faults)
+    for key in plain.keys() & _LISTS.keys():
+        found = _read_list(key, _LISTS[key], plain[key], folder, faults)
         if found is not None:
             sections[key] = found
     if "space" in plain:
@@ -126,12 +148,12 @@ def _without_class(fault: Fault) -> Fault:
 
 def _read_list(key: str, kind: Any, plain: Any, folder: Path, faults: list[Fault]) -> tuple[Any, ...] | None:
     """The list's values, or None if any of them has a fault."""
-    if not isinstance(plain, list):
+    if not isinstance(plain, (list, tuple)):
         faults.append(Fault(key, "must be a list.", f"Write [[{key}]] above each entry."))
         return None
     before, values = len(faults), []
     for i, item in enumerate(plain):
-        entries = _attempt(faults, f"{key}[{i}]", _with_paths, item, folder) if key == "cyclers" else [item]
+        entries = _attempt(faults, f"{key}[{i}]", with_paths, item, folder) if key == "cyclers" else [item]
         for entry in entries:
             values += _attempt(faults, f"{key}[{i}]", from_plain, kind, entry)
     return tuple(values) if len(faults) == before else None
@@ -210,7 +232,7 @@ def data_folder() -> Path:
     return folder.resolve()
 
 
-def _with_paths(item: Any, folder: Path) -> Any:
+def with_paths(item: Any, folder: Path) -> Any:
     """A cycler's entry with its table's path made absolute, so that a stored spec can be resumed from anywhere."""
     if not isinstance(item, Mapping):
         return item

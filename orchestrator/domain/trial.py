@@ -76,6 +76,8 @@ class Trial:
         stopped_because: why it did not run to its planned end.
         started_h, ended_h: lab time, hours since the lab's epoch.
         cause: what kind of thing ended it early, where the cycler could tell (see `RunStatus.cause`).
+        decided_by: the person who approved or rejected it; None if nobody was asked.
+        flag: why it would not be started today, although it runs: an amended spec forbids it.
     """
 
     number: int
@@ -95,6 +97,8 @@ class Trial:
     started_h: float | None = None
     ended_h: float | None = None
     cause: str | None = None
+    decided_by: str | None = None
+    flag: str | None = None
 
     @property
     def measured(self) -> dict[str, Estimate]:
@@ -102,8 +106,11 @@ class Trial:
         return {name: e for name, e in self.outcome.items() if e.source == "measured"}
 
 
-# Causes that decisions rest on; `WITHDRAWN` is a trial that never started, since it was no longer safe with confidence.
-DEVICE, SOLVER, WITHDRAWN = "device", "solver", "withdrawn"
+# Causes that decisions rest on; `WITHDRAWN` is a trial that never started, since it was no longer safe with confidence,
+# `REJECTED` one that a person did not want.
+DEVICE, SOLVER, WITHDRAWN, REJECTED = "device", "solver", "withdrawn", "rejected"
+# Ended by an emergency stop: no fault of the candidate, and no cost to it.
+EMERGENCY_STOP = "emergency_stop"
 # Origins of trials that the safe proposer chose: they are started only while they are still safe with confidence.
 SAFE_IMPROVEMENT, SAFE_SEED = "safe improvement", "safe_seed"
 

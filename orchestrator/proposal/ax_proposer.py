@@ -239,7 +239,8 @@ class AxProposer:
     def _by_botorch(self, n: int, history: History, waiting: Sequence[Candidate]) -> _Generated:
         experiment = ax_experiment(history, self.space)
         generator = Generators.BOTORCH_MODULAR(experiment=experiment, data=experiment.lookup_data(), surrogate_spec=_surrogate())
-        pending = self._pending(history, [*(p.candidate for p in history.pending), *waiting])
+        under_way = [p.candidate for p in history.pending if _has_choices_of(self.space, p.candidate)]
+        pending = self._pending(history, [*under_way, *waiting])
         wanted, found = n, []
         for _ in range(3):
             run = generator.gen(n=wanted, pending_observations=pending, model_gen_options=_SEARCH)
@@ -251,8 +252,9 @@ class AxProposer:
         return found, fit_beliefs(history, self.encoding), details
 
     def _pending(self, history: History, waiting: Sequence[Candidate]) -> dict[str, list[ObservationFeatures]] | None:
-        features = [ObservationFeatures(parameters=_parameters(c, self.space)) for c in waiting]
-        return dict.fromkeys(history.spec.metrics, features) if features else None
+        # Ax encodes them in place, metric by metric: each needs its own.
+        given = [_parameters(c, self.space) for c in waiting]
+        return {m: [ObservationFeatures(parameters=dict(g)) for g in given] for m in history.spec.metrics} if given else None
 
     def _candidates(self, arms: Sequence[Arm]) -> list[Candidate]:
         return [_candidate(self.space, arm.parameters) for arm in arms]
@@ -303,7 +305,8 @@ def ax_experiment(history: History, space: SearchSpace) -> Experiment:
     metrics = [Metric(name) for name in history.spec.metrics]
     config = _optimization_config(history)
     experiment = Experiment(ax_space(space), name=history.spec.name, optimization_config=config, tracking_metrics=metrics)
-    observed = [p for p in history.points if any(m in p.outcome for m in history.spec.metrics)]
+    known = (p for p in history.points if _has_choices_of(space, p.candidate))
+    observed = [p for p in known if any(m in p.outcome for m in history.spec.metrics)]
     rows: list[DataRow] = []
     for batch in _batches(observed):
         # All arms at once: added one by one, each would be compared with all before it.
@@ -314,6 +317,11 @@ def ax_experiment(history: History, space: SearchSpace) -> Experiment:
     if rows:
         experiment.attach_data(Data(data_rows=rows))
     return experiment
+
+
+def _has_choices_of(space: SearchSpace, candidate: Candidate) -> bool:
+    """Whether Ax can state a candidate: it has no number for a choice that an amended spec no longer offers."""
+    return all(p.admits(candidate.parameters[p.name]) for p in space.free if isinstance(p, ChoiceParameter))
 
 
 def _batches(points: Sequence[Point]) -> list[list[Point]]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from orchestrator.domain import CampaignSpec, Candidate, CandidateTable, Estimate, Trial, TrialStatus
-from orchestrator.domain.trial import DEVICE, SOLVER, WITHDRAWN
+from orchestrator.domain.trial import DEVICE, EMERGENCY_STOP, SOLVER, WITHDRAWN
 from orchestrator.learning.seeding import derive_seed
 
 UNSOLVED_UNTIL_BARRED = 2
@@ -80,12 +80,13 @@ class History:
     def failed(self) -> frozenset[Candidate]:
         """Candidates that failed and never gave a result: they are not proposed again.
 
-        A fault of the device says nothing of the candidate, a solver's failure only when it comes again; one that was withdrawn
-        before it began may be safe later.
+        A fault of the device or an emergency stop says nothing of the candidate, a solver's failure only when it comes again; one
+        that was withdrawn before it began may be safe later.
         """
         fruitful = {p.candidate for p in self.points if not p.failed and p.outcome}
         unsolved = Counter(p.candidate for p in self.points if p.failed and p.cause == SOLVER)
-        barred = {p.candidate for p in self.points if p.failed and p.cause not in (DEVICE, SOLVER, WITHDRAWN)}
+        excused = (DEVICE, SOLVER, WITHDRAWN, EMERGENCY_STOP)
+        barred = {p.candidate for p in self.points if p.failed and p.cause not in excused}
         return frozenset(barred | {c for c, times in unsolved.items() if times >= UNSOLVED_UNTIL_BARRED}) - fruitful
 
     @property

@@ -232,6 +232,8 @@ def _discrete(parameter: IntegerParameter | ChoiceParameter) -> tuple[int, int]:
 
 def _scaled(parameter: RangeParameter | ContextParameter, v: Matrix) -> Matrix:
     if isinstance(parameter, RangeParameter) and parameter.log:
+        # Before an amendment a value may have been 0 or less: it stands a whole range below.
+        v = np.where(v > 0, v, parameter.lower**2 / parameter.upper)
         return np.log(v / parameter.lower) / np.log(parameter.upper / parameter.lower)
     return (v - parameter.lower) / (parameter.upper - parameter.lower)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.cycler import Capabilities, RunRequest
 from orchestrator.domain.errors import Fault
+from orchestrator.domain.protocol import SafetyLimits
 
 
 def dispatch_faults(spec: CampaignSpec, request: RunRequest, cycler: Capabilities) -> list[Fault]:
@@ -16,10 +17,18 @@ def dispatch_faults(spec: CampaignSpec, request: RunRequest, cycler: Capabilitie
     faults = [Fault("candidate", f"{problem}.") for problem in spec.space.violations(request.candidate)]
     carried = request.protocol.limits
     if carried.within(spec.safety_limits) != carried:
-        faults.append(
-            Fault("protocol.limits", f"are looser than the spec's ({carried.named} against {spec.safety_limits.named}).")
-        )
+        faults.append(Fault("protocol.limits", f"looser than today's: {_looser(carried, spec.safety_limits)}."))
     return faults + capability_faults(spec, cycler)
+
+
+def _looser(carried: SafetyLimits, today: SafetyLimits) -> str:
+    """The limits that a test carries less tightly than today's, in words."""
+    tight = carried.within(today).named
+    said = []
+    for name, limit in tight.items():
+        if (had := carried.named.get(name)) != limit:
+            said.append(f"{name} {'not limited' if had is None else f'{had:g}'}, today's limit {limit:g}")
+    return "; ".join(said)
 
 
 def capability_faults(spec: CampaignSpec, cycler: Capabilities) -> list[Fault]:
