@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.spec_file import data_folder
+from tests.postgres_cluster import Cluster, server_binaries
 
 settings.register_profile("voltloop", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("voltloop")
@@ -24,3 +26,14 @@ def public_data() -> Path:
         return data_folder()
     except SpecError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server of our own for the whole session."""
+    made = Cluster(server_binaries())
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()

@@ -1,17 +1,21 @@
 """The lab's only memory: specs, trials, channels, the log, outcomes; and closed recordings beside it."""
 
 from orchestrator.store.plain import (
+    RESUMED,
     CampaignRecord,
     ChannelRecord,
     Event,
+    LockLostError,
     NewTrial,
     RecordingFile,
+    SpecVersion,
     StaleFenceError,
+    StopCause,
 )
 from orchestrator.store.recordings import RecordingArchive
 from orchestrator.store.trial_store import TrialStore
 
 __all__ = [
-    "CampaignRecord", "ChannelRecord", "Event", "NewTrial", "RecordingArchive", "RecordingFile", "StaleFenceError",
-    "TrialStore",
+    "RESUMED", "CampaignRecord", "ChannelRecord", "Event", "LockLostError", "NewTrial", "RecordingArchive", "RecordingFile",
+    "SpecVersion", "StaleFenceError", "StopCause", "TrialStore",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from orchestrator.domain.errors import CampaignError
 from orchestrator.domain.trial import TrialStatus
 from orchestrator.domain.value import to_plain
 from orchestrator.store.ledger import Ledger, campaign_row, current_spec, row_id, stop_reasons, trial_row
-from orchestrator.store.plain import CampaignRecord, CampaignStatus
+from orchestrator.store.plain import RESUMED, CampaignRecord, CampaignStatus, StopCause
 from orchestrator.store.tables import CAMPAIGN_STATUSES, CampaignRow, SpecVersionRow, StopRequestRow
 
 ENDED = ("completed", "stopped")
@@ -100,17 +100,64 @@ class CampaignLedger(Ledger):
             session.flush()
             return _record(session, row)
 
-    def _set_status(self, session: Session, row: CampaignRow, status: str, reason: str | None, lab_time_h: float) -> None:
+    def wake(self, name: str, *, by: str, ended: int, lab_time_h: float) -> bool:
+        """Have a campaign that waits for a person go on; one that does not wait, or has been stopped meanwhile, stays as it is.
+
+        Args:
+            name: the campaign.
+            by: who or what has it go on.
+            ended: how many of its trials had ended when whoever it was looked at them.
+            lab_time_h: lab time, hours.
+
+        Returns:
+            Whether it waited.
+        """
+        with self.database.write() as session:
+            row = campaign_row(session, name, change=True)
+            if row.status != "needs_attention":
+                return False
+            self._event(session, RESUMED, campaign=row, lab_time_h=lab_time_h, data={"ended": ended, "by": by})
+            self._set_status(session, row, "running", None, lab_time_h)
+            session.add(row)
+            return True
+
+    def ask_person(self, name: str, question: str, *, asks: str, lab_time_h: float) -> bool:
+        """Have a running campaign wait for a person, or a waiting one ask something else.
+
+        Args:
+            name: the campaign.
+            question: what only a person can settle, in words.
+            asks: what kind of question it is, kept with the event.
+            lab_time_h: lab time, hours.
+
+        Returns:
+            Whether it asks; not if it has ended meanwhile.
+        """
+        with self.database.write() as session:
+            row = campaign_row(session, name, change=True)
+            if row.status in ENDED:
+                return False
+            self._set_status(session, row, "needs_attention", question, lab_time_h, asks=asks)
+            session.add(row)
+            return True
+
+    def _set_status(
+        self, session: Session, row: CampaignRow, status: str, reason: str | None, lab_time_h: float, **further: str
+    ) -> None:
         before, row.status, row.status_reason = row.status, status, reason
         if status == "running":
             row.ended_h = None
         if status == "running" and before in ENDED:
-            _lift_stop_requests(session, row_id(row), lab_time_h)
-        said = {"before": before, "reason": reason}
+            lift_stop_requests(session, row_id(row), lab_time_h)
+        said = {"before": before, "reason": reason, **further}
         self._event(session, f"campaign_{status}", campaign=row, lab_time_h=lab_time_h, data=said)
 
-    def request_stop(self, name: str, number: int | None, *, reason: str, by: str, lab_time_h: float) -> None:
+    def request_stop(
+        self, name: str, number: int | None, *, reason: str, by: str, lab_time_h: float, cause: StopCause = "person"
+    ) -> None:
         """Ask for a trial to be stopped, or with None for the whole campaign; ticks carry it out. Asking twice is harmless.
+
+        `cause` is what kind of thing wants it stopped.
 
         Raises:
             CampaignError: if it has ended already.
@@ -125,18 +172,7 @@ class CampaignLedger(Ledger):
             of_one, of_all = stop_reasons(session, row_id(campaign))
             if (of_all if trial is None else of_one.get(row_id(trial))) is not None:
                 return
-            session.add(
-                StopRequestRow(
-                    campaign_id=row_id(campaign),
-                    trial_id=None if trial is None else trial.id,
-                    reason=reason,
-                    requested_by=by,
-                    requested_at=self.database.now(),
-                    lab_time_h=float(lab_time_h),
-                )
-            )
-            said = {"reason": reason, "by": by}
-            self._event(session, "stop_requested", campaign=campaign, trial=number, lab_time_h=lab_time_h, data=said)
+            self._add_stop_request(session, campaign, trial, reason=reason, by=by, lab_time_h=lab_time_h, cause=cause)
 
 
 def _known(status: str) -> str:
@@ -151,7 +187,8 @@ def _name_taken(name: str) -> CampaignError:
     )
 
 
-def _lift_stop_requests(session: Session, campaign_id: int, lab_time_h: float) -> None:
+def lift_stop_requests(session: Session, campaign_id: int, lab_time_h: float) -> None:
+    """Take back what was asked of a campaign as a whole: it goes on."""
     query = select(StopRequestRow).where(StopRequestRow.campaign_id == campaign_id, col(StopRequestRow.trial_id).is_(None))
     for row in session.exec(query.where(col(StopRequestRow.withdrawn_h).is_(None))).all():
         row.withdrawn_h = float(lab_time_h)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import case
-from sqlmodel import Session, col, insert, select, update
+from sqlmodel import Session, col, func, insert, select, update
 
 from orchestrator.domain.errors import IllegalMoveError, StoreError
 from orchestrator.domain.objectives import Estimate
@@ -50,7 +50,7 @@ class DispatchLedger(Ledger):
             row.status, row.attempt = _S.DISPATCHING.value, row.attempt + 1
             row.key = trial_key(name, number, row.attempt)
             row.cycler, row.channel, row.fence = cycler, channel, fence
-            row.run_ref = row.stopped_because = None
+            row.run_ref = row.stopped_because = row.flag = None
             session.add_all((row, self._new_attempt(row, lab_time_h)))
             said = {"key": row.key, "cycler": cycler, "channel": channel, "fence": fence}
             self._event(session, "trial_dispatching", campaign=campaign, trial=number, lab_time_h=lab_time_h, data=said)
@@ -69,8 +69,29 @@ class DispatchLedger(Ledger):
             begun_h=float(lab_time_h),
         )
 
-    def acknowledge(self, name: str, number: int, *, run_ref: str, started_h: float, fence: int) -> Trial:
+    def confirm_intent(self, name: str, number: int, *, fence: int) -> Trial:
+        """Make sure, right before the cycler is asked to start it, that the intent is still the one that counts.
+
+        Under a campaign's lock (`under`) the lock is verified and renewed in the same transaction.
+
+        Returns:
+            The trial as it stands now: a stop may have been asked for since.
+
+        Raises:
+            StaleFenceError: if the intent was given up, or another attempt has begun since.
+        """
+        with self.database.write() as session:
+            campaign = campaign_row(session, name)
+            row = trial_row(session, campaign, number)
+            _check_fence(row, fence)
+            if row.status != _S.DISPATCHING:
+                raise StaleFenceError(f"trial {number} is {row.status}; its intent under fence {fence} was given up.")
+            return plain_trial(session, campaign, row)
+
+    def acknowledge(self, name: str, number: int, *, run_ref: str, started_h: float, fence: int, adopted: bool = False) -> Trial:
         """Note that the cycler runs it: `dispatching` or `unknown` becomes `running`. Saying so twice is harmless.
+
+        `adopted` says, for the log, that it was found running and not started now.
 
         Raises:
             StaleFenceError: if another attempt has begun since.
@@ -87,7 +108,7 @@ class DispatchLedger(Ledger):
             attempt = _attempt(session, row)
             attempt.state, attempt.run_ref, attempt.started_h = "running", run_ref, float(started_h)
             session.add_all((row, attempt))
-            said = {"key": row.key, "run_ref": run_ref, "fence": fence}
+            said = {"key": row.key, "run_ref": run_ref, "fence": fence, "adopted": adopted}
             self._event(session, "trial_running", campaign=campaign, trial=number, lab_time_h=started_h, data=said)
             return plain_trial(session, campaign, row)
 
@@ -142,12 +163,14 @@ class DispatchLedger(Ledger):
         summaries: Sequence[Mapping[str, Any]] = (),
         limits_violated: bool = False,
         cause: str | None = None,
+        started_h: float | None = None,
     ) -> Trial:
         """Take in a result: outcome, state, recording, summaries and the channel's release, all or nothing.
 
         `status` is the state it ended in, `ended_h` the lab time of that; `summaries` holds one mapping per recorded
-        cycle; `limits_violated` says that its true value passed a safe limit, `cause` what kind of thing ended it early.
-        A result delivered again changes nothing: the trial is returned as stored.
+        cycle; `limits_violated` says that its true value passed a safe limit, `cause` what kind of thing ended it early;
+        `started_h` is the lab time of its start, where the cycler tells: it may have been silent, or a person's word taken,
+        when the start was noted. A result delivered again changes nothing: the trial is returned as stored.
 
         Raises:
             StaleFenceError: if another attempt has begun since.
@@ -163,6 +186,8 @@ class DispatchLedger(Ledger):
             add_outcome_rows(session, row_id(row), outcome, None, ended_h)
             self._add_recording(session, row, recording)
             _add_summaries(session, row, summaries)
+            if started_h is not None:
+                row.started_h = _attempt(session, row).started_h = float(started_h)
             _close_attempt(session, row, "ended", stopped_because, ended_h)
             row.status, row.ended_h, row.stopped_because = status.value, float(ended_h), stopped_because
             row.limits_violated, row.cause = bool(limits_violated), cause
@@ -190,8 +215,14 @@ class DispatchLedger(Ledger):
 def _take_channel(session: Session, row: TrialRow, cycler: str, channel: str) -> int | None:
     """Hold a free channel for a trial and raise its fence, in one statement; None if it was not free."""
     here = (col(ChannelRow.cycler) == cycler, col(ChannelRow.name) == channel)
+    # A channel that another campaign is taking at this moment is not waited for.
+    if session.exec(select(ChannelRow.id).where(*here).with_for_update(skip_locked=True, key_share=True)).first() is None:
+        return None
+    # Higher than the channel's last and the trial's last: no two attempts at a trial have the same, wherever they were made.
+    last = session.exec(select(func.coalesce(func.max(AttemptRow.fence), 0)).where(AttemptRow.trial_id == row.id)).one()
+    fence = case((col(ChannelRow.fence) > last, col(ChannelRow.fence)), else_=last) + 1
     taken = update(ChannelRow).where(*here, col(ChannelRow.state) == "free", col(ChannelRow.trial_id).is_(None))
-    if session.exec(taken.values(state="held", trial_id=row.id, fence=col(ChannelRow.fence) + 1)).rowcount != 1:
+    if session.exec(taken.values(state="held", trial_id=row.id, fence=fence)).rowcount != 1:
         return None
     return session.exec(select(ChannelRow.fence).where(*here)).one()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlmodel import Session
 
 from orchestrator.domain.errors import StoreError
-from orchestrator.store.faults import store_error
+from orchestrator.store.faults import UnreadableValueError, store_error
 
 _WRITES = "voltloop_writes"
 
@@ -52,10 +53,17 @@ class Database:
         if self.path is None:
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writing: Engine = self.engine.execution_options(**{_WRITES: True})
+        self._guard: Callable[[Session], None] | None = None
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+    def guarded(self, guard: Callable[[Session], None]) -> Database:
+        """The same database, whose every writing transaction begins with a guard: if that raises, nothing is written."""
+        twin = copy.copy(self)
+        twin._guard = guard  # noqa: SLF001 - its own copy
+        return twin
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -75,6 +83,8 @@ class Database:
             StoreError: if the database refuses.
         """
         with self.translated(), Session(self._writing) as session, session.begin():
+            if self._guard is not None:
+                self._guard(session)
             yield session
 
     @contextmanager
@@ -125,8 +135,24 @@ def database_url(url_or_path: str | Path) -> URL:
 _to_json = partial(json.dumps, allow_nan=False, ensure_ascii=False)
 
 
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError):
+        raise UnreadableValueError(
+            f"the lab's database holds a value that cannot be read ({text[:40]!r}). `voltloop db check` says where; restore a "
+            "backup."
+        ) from None
+
+
 def _sqlite_engine(url: URL, busy_timeout_s: float) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_s}, json_serializer=_to_json, max_overflow=-1)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": busy_timeout_s},
+        json_serializer=_to_json,
+        json_deserializer=_from_json,
+        max_overflow=-1,
+    )
     event.listen(engine, "connect", partial(_prepare_sqlite, busy_timeout_s))
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlmodel import col, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, func, select
 
 from orchestrator.store.ledger import Ledger, campaign_row, row_id
 from orchestrator.store.plain import Event
 from orchestrator.store.tables import CampaignRow, EventRow, LabFactRow
+
+
+class _KnownError(Exception):
+    """What was to be written once is there."""
 
 
 class EventLedger(Ledger):
@@ -28,6 +33,21 @@ class EventLedger(Ledger):
         with self.database.write() as session:
             row = campaign_row(session, campaign) if campaign else None
             self._event(session, kind, lab_time_h=lab_time_h, campaign=row, trial=trial, data=data)
+
+    def log_once(self, kind: str, once: str, *, lab_time_h: float, data: Mapping[str, Any] | None = None) -> bool:
+        """Append an event of the lab unless one was appended under the same words `once` before, by whichever process.
+
+        Returns:
+            Whether it was appended now.
+        """
+        try:
+            with self.database.write() as session:
+                session.add(LabFactRow(name=f"once/{once}", value=True))
+                _flush_new(session)
+                self._event(session, kind, lab_time_h=lab_time_h, data=data)
+        except _KnownError:
+            return False
+        return True
 
     def events(self, campaign: str | None = None, limit: int | None = None, kinds: Collection[str] | None = None) -> list[Event]:
         """Events in the order they happened, of one campaign or all, of these kinds or any; with `limit` only the latest."""
@@ -57,6 +77,14 @@ class EventLedger(Ledger):
             row.value = value
             session.add(row)
             self._event(session, "lab_fact", lab_time_h=lab_time_h, data={"name": name, "value": value})
+
+
+def _flush_new(session: Session) -> None:
+    """Write rows that must be new; another process that is at it with the same ones is waited for."""
+    try:
+        session.flush()
+    except IntegrityError:
+        raise _KnownError from None
 
 
 def _event(row: EventRow, campaign: str | None) -> Event:

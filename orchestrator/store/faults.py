@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from orchestrator.domain.errors import StoreError
 
+
+class UnreadableValueError(StoreError):
+    """A stored value is not the JSON that it should be."""
+
+
 # (what the driver's message contains, what is wrong, what to do); the first that fits is said.
 _SAID = (
     (
@@ -18,7 +23,7 @@ _SAID = (
         "Check that its folder exists and that you may write there, or name another lab with --lab.",
     ),
     (
-        ("is full", "no space left"),
+        ("is full", "no space left", "sqlite_ioerr_shmsize"),
         "cannot grow: the disk is full",
         "Make room and run the same command again; what was stored before is safe.",
     ),
@@ -48,8 +53,10 @@ def store_error(error: Exception, place: str, busy_s: float) -> StoreError:
         place: the file, or the URL without its password.
         busy_s: how long a lock was waited for.
     """
-    said = str(getattr(error, "orig", None) or error)
+    raised = getattr(error, "orig", None) or error
+    said = str(raised)
+    known_by = f"{said} {getattr(raised, 'sqlite_errorname', '')}".lower()
     for words, problem, remedy in _SAID:
-        if any(word in said.lower() for word in words):
+        if any(word in known_by for word in words):
             return StoreError(f"the lab's database '{place}' {problem.format(busy_s=busy_s)}. {remedy}")
     return StoreError(f"the lab's database '{place}' refused: {said.splitlines()[0] if said else type(error).__name__}")

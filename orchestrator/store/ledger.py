@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 from sqlmodel import Session, col, select
 
+from orchestrator.domain.amendment import as_of_today
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.candidate import Candidate
-from orchestrator.domain.errors import CampaignError, StoreError
+from orchestrator.domain.errors import CampaignError, SpecError, StoreError
 from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.trial import Trial, TrialStatus
 from orchestrator.domain.value import content_hash, from_plain
@@ -48,6 +50,32 @@ class Ledger:
                 at=self.database.now(), lab_time_h=float(lab_time_h), kind=kind, campaign_id=campaign_id, trial=trial, data=said
             )
         )
+
+    def _add_stop_request(
+        self,
+        session: Session,
+        campaign: CampaignRow,
+        trial: TrialRow | None,
+        *,
+        reason: str,
+        by: str,
+        lab_time_h: float,
+        cause: str,
+    ) -> None:
+        """Ask for a trial, or with None for the campaign, to be stopped, within the caller's transaction."""
+        session.add(
+            StopRequestRow(
+                campaign_id=row_id(campaign),
+                trial_id=None if trial is None else trial.id,
+                reason=reason,
+                requested_by=by,
+                requested_at=self.database.now(),
+                lab_time_h=float(lab_time_h),
+                cause=cause,
+            )
+        )
+        said, number = {"reason": reason, "by": by, "cause": cause}, None if trial is None else trial.number
+        self._event(session, "stop_requested", campaign=campaign, trial=number, lab_time_h=lab_time_h, data=said)
 
 
 def campaign_row(session: Session, name: str, *, change: bool = False) -> CampaignRow:
@@ -101,16 +129,43 @@ def plain_trial(session: Session, campaign: CampaignRow, row: TrialRow) -> Trial
 
 def plain_trials(session: Session, campaign: CampaignRow, rows: Sequence[TrialRow]) -> list[Trial]:
     """Trials with their current outcomes and stop requests, in the order given."""
-    of_one, of_all = stop_reasons(session, row_id(campaign))
+    of_one, of_all = stop_reasons(session, row_id(campaign), [row_id(row) for row in rows])
     outcomes = _current_outcomes(_outcome_rows(session, campaign, rows))
-    return [_plain(row, outcomes.get(row_id(row), {}), of_one.get(row_id(row)), of_all) for row in rows]
+    candidate = _reads_candidates(session, campaign, rows)
+    return [_plain(row, candidate(row), outcomes.get(row_id(row), {}), of_one.get(row_id(row)), of_all) for row in rows]
 
 
-def _plain(row: TrialRow, outcome: dict[str, Estimate], asked: str | None, asked_of_all: str | None) -> Trial:
+def _reads_candidates(session: Session, campaign: CampaignRow, rows: Sequence[TrialRow]) -> Callable[[TrialRow], Candidate]:
+    """Reads a row's candidate; one of an earlier version of the spec with its values of what was added since."""
+    if all(row.spec_version == campaign.spec_version for row in rows):
+        return lambda row: _candidate(campaign, row)
+    query = select(SpecVersionRow.version, SpecVersionRow.past_values).where(SpecVersionRow.campaign_id == campaign.id)
+    added, space = session.exec(query.order_by(col(SpecVersionRow.version))).all(), current_spec(session, campaign).space
+
+    @cache
+    def past_values(version: int) -> Mapping[str, Any]:
+        return {name: given for later, past in added if later > version for name, given in (past or {}).items()}
+
+    return lambda row: as_of_today(_candidate(campaign, row), space, past_values(row.spec_version))
+
+
+def _candidate(campaign: CampaignRow, row: TrialRow) -> Candidate:
+    try:
+        return from_plain(Candidate, row.candidate)
+    except (SpecError, TypeError) as error:
+        raise StoreError(
+            f"trial {row.number} of '{campaign.name}' cannot be read: its candidate is damaged ({str(error).splitlines()[0]}) "
+            "Restore a backup (docs/backups.md), or ask whoever changed the database."
+        ) from None
+
+
+def _plain(
+    row: TrialRow, candidate: Candidate, outcome: dict[str, Estimate], asked: str | None, asked_of_all: str | None
+) -> Trial:
     status = TrialStatus(row.status)
     return Trial(
         number=row.number,
-        candidate=from_plain(Candidate, row.candidate),
+        candidate=candidate,
         status=status,
         spec_version=row.spec_version,
         origin=row.origin,
@@ -126,6 +181,8 @@ def _plain(row: TrialRow, outcome: dict[str, Estimate], asked: str | None, asked
         started_h=row.started_h,
         ended_h=row.ended_h,
         cause=row.cause,
+        decided_by=row.decided_by,
+        flag=row.flag,
     )
 
 
@@ -156,9 +213,12 @@ def _rank(row: OutcomeRow) -> tuple[bool, int]:
     return measured, 0 if measured else (row.at_cycle or 0)
 
 
-def stop_reasons(session: Session, campaign_id: int) -> tuple[dict[int, str], str | None]:
-    """Why stops are wanted: by trial, and of the whole campaign; the first reason given counts."""
+def stop_reasons(session: Session, campaign_id: int, trial_ids: Sequence[int] | None = None) -> tuple[dict[int, str], str | None]:
+    """Why stops are wanted: by trial (of these, if few are named), and of the whole campaign; the first reason given counts."""
     query = select(StopRequestRow).where(StopRequestRow.campaign_id == campaign_id, col(StopRequestRow.withdrawn_h).is_(None))
+    if trial_ids is not None and len(trial_ids) <= _FEW:
+        trial_id = col(StopRequestRow.trial_id)
+        query = query.where(trial_id.is_(None) | trial_id.in_(trial_ids))
     of_one: dict[int, str] = {}
     of_all: str | None = None
     for row in session.exec(query.order_by(col(StopRequestRow.id))).all():
@@ -179,11 +239,22 @@ def current_spec(session: Session, campaign: CampaignRow) -> CampaignSpec:
     Raises:
         StoreError: if it is not what was stored.
     """
-    here = (SpecVersionRow.campaign_id == campaign.id, SpecVersionRow.version == campaign.spec_version)
+    return spec_of_version(session, campaign, campaign.spec_version)
+
+
+def spec_of_version(session: Session, campaign: CampaignRow, version: int) -> CampaignSpec:
+    """One version of the campaign's spec.
+
+    Raises:
+        StoreError: if it is not what was stored.
+    """
+    here = (SpecVersionRow.campaign_id == campaign.id, SpecVersionRow.version == version)
     sha256 = session.exec(select(SpecVersionRow.sha256).where(*here)).one()
     if sha256 not in _specs_read:
         plain = session.exec(select(SpecVersionRow.spec).where(*here)).one()
         if content_hash(plain) != sha256:
             raise StoreError(f"the stored spec of campaign '{campaign.name}' was changed from outside. Restore a backup.")
-        _specs_read[sha256] = from_plain(CampaignSpec, plain)
+        spec = from_plain(CampaignSpec, plain)
+        vars(spec)["sha256"] = sha256  # by this it is known in recordings and reports, whatever fields came since it was stored
+        _specs_read[sha256] = spec
     return _specs_read[sha256]

@@ -17,10 +17,19 @@ from orchestrator.domain.trial import TrialStatus
 
 CampaignStatus = Literal["running", "completed", "stopped", "needs_attention"]
 ChannelState = Literal["free", "held", "quarantined"]
+StopCause = Literal["person", "interlock", "early_outcome", "budget", "amendment"]
+
+
+# The event of a campaign that goes on after it waited for a person.
+RESUMED = "resumed"
 
 
 class StaleFenceError(CampaignError):
     """An answer came from a dispatch that is no longer the current one; it was not let in."""
+
+
+class LockLostError(CampaignError):
+    """A tick was stalled for so long that another has taken its campaign over; nothing of what it wanted to write was stored."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,24 @@ class CampaignRecord:
     reference_point: dict[str, float] | None = None
     wall_s: float = 0.0
     stop_requested: str | None = None
+
+
+@dataclass(frozen=True)
+class SpecVersion:
+    """One version of a campaign's spec.
+
+    Attributes:
+        version: from 1.
+        amended_by: who made it; None for the first.
+        past_values: by parameter that it added, the value that earlier trials are taken to have had.
+    """
+
+    version: int
+    spec: CampaignSpec
+    created_at: datetime
+    lab_time_h: float
+    amended_by: str | None = None
+    past_values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

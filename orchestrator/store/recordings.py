@@ -58,7 +58,7 @@ class RecordingArchive:
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.folder / f"{_safe(key)}-{sha256[:16]}{_SUFFIX}"
         with self._translated(path):
-            if not (path.is_file() and _sha256(path) == sha256):
+            if not _is_kept(path, sha256):
                 self._put(path, content)
         rows = len(next(iter(columns.values()))) if columns else 0
         return RecordingFile(f"{self.folder.name}/{path.name}", sha256, rows, SCHEMA_VERSION)
@@ -98,7 +98,7 @@ class RecordingArchive:
         if not self.folder.is_dir():
             return []
         with self._translated(self.folder):
-            left = [path for path in self.folder.glob(f"{_TEMPORARY}*") if _abandoned(path)]
+            left = [path for path in self.folder.glob(f"{_TEMPORARY}*") if abandoned(path)]
             for path in left:
                 path.unlink(missing_ok=True)
         return left
@@ -172,11 +172,33 @@ def _safe(key: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "_", key)[:80].strip("_-") or "recording"
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256_of(path: Path) -> str:
+    """The hash of a file's bytes, read piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _abandoned(path: Path) -> bool:
+def _is_kept(path: Path, sha256: str) -> bool:
+    """Whether a killed process has left this very file; touched first, so that no repair takes it for an orphan meanwhile."""
+    try:
+        os.utime(path)
+        return sha256_of(path) == sha256
+    except (FileNotFoundError, PermissionError):
+        return False
+
+
+def row_count(path: Path) -> int:
+    """How many rows a recording's file has, by its own footer; -1 if it is no such file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowInvalid, OSError):
+        return -1
+
+
+def abandoned(path: Path) -> bool:
     """Whether nobody writes a temporary file any more."""
     tag = path.name.removeprefix(_TEMPORARY).rpartition("-")[0]
     try:

@@ -16,7 +16,7 @@ from orchestrator.store.engine import Database
 from orchestrator.store.tables import Row
 
 # Every revision this program knows, oldest first; a test holds them against the migration files.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 # Not Alembic's usual name: another program's migrations (Prefect's) may live in the same database.
 VERSION_TABLE = "voltloop_schema"

@@ -22,6 +22,7 @@ CAMPAIGN_STATUSES = ("running", "completed", "stopped", "needs_attention")
 CHANNEL_STATES = ("free", "held", "quarantined")
 ATTEMPT_STATES = ("open", "running", "unknown", "withdrawn", "ended")
 SOURCES = ("measured", "predicted")
+STOP_CAUSES = ("person", "interlock", "early_outcome", "budget", "amendment")
 
 # Alembic's batch mode can only touch constraints that have names.
 NAMING = {
@@ -92,7 +93,10 @@ class CampaignRow(Row, table=True):
 
 
 class SpecVersionRow(Row, table=True):
-    """A campaign's spec, frozen; an amendment adds the next version. Append-only."""
+    """A campaign's spec, frozen; an amendment adds the next version. Append-only.
+
+    `past_values` holds, for parameters that this version adds, the value that earlier trials are taken to have had.
+    """
 
     __tablename__ = "spec_versions"
 
@@ -102,10 +106,15 @@ class SpecVersionRow(Row, table=True):
     sha256: str
     created_at: datetime = Field(sa_type=UtcTime)
     lab_time_h: float = Field(sa_type=Double)
+    amended_by: str | None = None
+    past_values: dict[str, Any] | None = Field(default=None, sa_type=PlainJson)
 
 
 class TrialRow(Row, table=True):
-    """A candidate with a fate; `key`, `cycler`, `channel`, `run_ref` and `fence` are those of the current attempt."""
+    """A candidate with a fate; `key`, `cycler`, `channel`, `run_ref` and `fence` are those of the current attempt.
+
+    `decided_by` approved or rejected it; `flag` says why it would not be started today although it runs.
+    """
 
     __tablename__ = "trials"
     __table_args__: ClassVar[Any] = (
@@ -132,6 +141,8 @@ class TrialRow(Row, table=True):
     ended_h: float | None = Field(default=None, sa_type=Double)
     limits_violated: bool = False
     cause: str | None = None
+    decided_by: str | None = None
+    flag: str | None = None
 
 
 class AttemptRow(Row, table=True):
@@ -252,7 +263,7 @@ class StopRequestRow(Row, table=True):
     """Somebody wants a trial stopped, or (without `trial_id`) the whole campaign; ticks carry it out."""
 
     __tablename__ = "stop_requests"
-    __table_args__: ClassVar[Any] = (Index(None, "campaign_id"),)
+    __table_args__: ClassVar[Any] = (Index(None, "campaign_id"), Index(None, "trial_id"), one_of("cause", STOP_CAUSES))
 
     id: int | None = Field(default=None, primary_key=True)
     campaign_id: int = Field(foreign_key="campaigns.id")
@@ -262,6 +273,22 @@ class StopRequestRow(Row, table=True):
     requested_at: datetime = Field(sa_type=UtcTime)
     lab_time_h: float = Field(sa_type=Double)
     withdrawn_h: float | None = Field(default=None, sa_type=Double)
+    cause: str = Field(default="person", sa_column_kwargs={"server_default": "person"})
+
+
+class ChannelClaimRow(Row, table=True):
+    """How many channels a campaign could use now, the same number for each cycler that would do; one not renewed runs out."""
+
+    __tablename__ = "channel_claims"
+
+    campaign_id: int = Field(primary_key=True, foreign_key="campaigns.id", sa_column_kwargs={"autoincrement": False})
+    cycler: str = Field(primary_key=True)
+    wanted: int
+    priority: float = Field(sa_type=Double)
+    since_h: float = Field(sa_type=Double)
+    stated_h: float = Field(sa_type=Double)
+    stated_at: datetime = Field(sa_type=UtcTime)
+    expires_at: datetime = Field(sa_type=UtcTime)
 
 
 class LockRow(Row, table=True):

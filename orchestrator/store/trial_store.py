@@ -8,8 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from orchestrator.store.amendments import AmendmentLedger
 from orchestrator.store.campaigns import CampaignLedger
 from orchestrator.store.channels import ChannelLedger
+from orchestrator.store.claims import ClaimLedger
 from orchestrator.store.dispatch import DispatchLedger
 from orchestrator.store.engine import Database, system_now
 from orchestrator.store.events import EventLedger
@@ -18,7 +20,9 @@ from orchestrator.store.schema import bring_up_to_date
 from orchestrator.store.trials import TrialLedger
 
 
-class TrialStore(CampaignLedger, TrialLedger, DispatchLedger, ChannelLedger, EventLedger, LockLedger):
+class TrialStore(
+    CampaignLedger, AmendmentLedger, TrialLedger, DispatchLedger, ChannelLedger, ClaimLedger, EventLedger, LockLedger
+):
     """Everything the lab remembers, in SQLite or PostgreSQL; plain values in, plain values out.
 
     Every method is one transaction and may raise `StoreError` when the database refuses (locked, full, unreachable);

@@ -10,13 +10,15 @@ from sqlmodel import Session, col, func, select
 from orchestrator.domain.candidate import Candidate
 from orchestrator.domain.errors import CampaignError, IllegalMoveError
 from orchestrator.domain.objectives import Estimate
-from orchestrator.domain.trial import Trial, TrialStatus, check_move
+from orchestrator.domain.trial import REJECTED, Trial, TrialStatus, check_move
 from orchestrator.domain.value import to_plain
 from orchestrator.store.engine import Database
+from orchestrator.store.faults import UnreadableValueError
 from orchestrator.store.ledger import Ledger, campaign_row, plain_trial, plain_trials, row_id, trial_row
 from orchestrator.store.plain import NewTrial, RecordingFile
 from orchestrator.store.remembered import RememberedTrials
 from orchestrator.store.tables import CampaignRow, CycleSummaryRow, DecisionRow, OutcomeRow, RecordingRow, TrialRow
+from orchestrator.store.unreadable import damaged_trial
 
 
 class TrialLedger(Ledger):
@@ -31,7 +33,10 @@ class TrialLedger(Ledger):
         with self.database.read() as session:
             campaign = campaign_row(session, name)
             if self.database.path is not None:
-                return self._remembered.read(session, campaign)
+                try:
+                    return self._remembered.read(session, campaign)
+                except UnreadableValueError as error:
+                    raise damaged_trial(session, campaign, error) from None
             query = select(TrialRow).where(TrialRow.campaign_id == campaign.id).order_by(col(TrialRow.number))
             return plain_trials(session, campaign, session.exec(query).all())
 
@@ -86,6 +91,46 @@ class TrialLedger(Ledger):
             said = {"before": before.value, "reason": reason}
             self._event(session, f"trial_{to.value}", campaign=campaign, trial=number, lab_time_h=lab_time_h, data=said)
             return plain_trial(session, campaign, row)
+
+    def decide(
+        self, name: str, numbers: Sequence[int], *, approved: bool, by: str, lab_time_h: float, reason: str | None = None
+    ) -> list[Trial]:
+        """Note a person's word on proposed trials: they are approved, or rejected and thereby cancelled. All or none.
+
+        Saying again what was said before changes nothing.
+
+        Args:
+            name: the campaign.
+            numbers: the trials.
+            approved: whether they may run.
+            by: who decided.
+            lab_time_h: lab time, hours.
+            reason: why, in that person's words; kept in the log, and of a rejected trial with the trial.
+
+        Returns:
+            The trials that this call decided.
+
+        Raises:
+            CampaignError: if one of them does not exist or does not wait for a decision; then none was decided.
+        """
+        with self.database.write() as session:
+            campaign = campaign_row(session, name)
+            rows = [trial_row(session, campaign, number) for number in sorted(set(numbers))]
+            wrong = [row for row in rows if row.status != TrialStatus.PROPOSED and not _decided_before(row, approved)]
+            if wrong:
+                raise _not_waiting(session, campaign, wrong)
+            decided = [row for row in rows if row.status == TrialStatus.PROPOSED]
+            for row in decided:
+                row.decided_by = by
+                row.status = (TrialStatus.APPROVED if approved else TrialStatus.CANCELLED).value
+                if not approved:
+                    row.ended_h, row.cause = float(lab_time_h), REJECTED
+                    row.stopped_because = f"rejected by {by}{f': {reason}' if reason else ''}"
+                session.add(row)
+                said = {"before": TrialStatus.PROPOSED.value, "by": by, "reason": reason}
+                self._event(session, f"trial_{row.status}", campaign=campaign, trial=row.number, lab_time_h=lab_time_h, data=said)
+            session.flush()
+            return plain_trials(session, campaign, decided)
 
     def tell(
         self, name: str, candidate: Candidate, outcome: Mapping[str, Estimate], *, lab_time_h: float, origin: str = "told"
@@ -171,6 +216,24 @@ def _new_row(session: Session, campaign: CampaignRow, number: int, new: NewTrial
     )
     session.add(row)
     return row
+
+
+def _decided_before(row: TrialRow, approved: bool) -> bool:
+    return row.decided_by is not None and (row.cause != REJECTED) == approved
+
+
+def _not_waiting(session: Session, campaign: CampaignRow, wrong: Sequence[TrialRow]) -> CampaignError:
+    waiting = select(TrialRow.number).where(TrialRow.campaign_id == campaign.id, TrialRow.status == TrialStatus.PROPOSED.value)
+    known = ", ".join(str(number) for number in sorted(session.exec(waiting).all())) or "none"
+    which = "; ".join(f"trial {row.number} is {row.status}{_by(row)}" for row in wrong)
+    return CampaignError(
+        f"not every trial waits for a decision, so none was decided: {which}. Of '{campaign.name}' there wait: {known}. "
+        f"A trial that was approved is ended with `voltloop stop {campaign.name} --trial N --reason TEXT`."
+    )
+
+
+def _by(row: TrialRow) -> str:
+    return "" if row.decided_by is None else f", {'rejected' if row.cause == REJECTED else 'approved'} by {row.decided_by}"
 
 
 def _check_channel_stays(row: TrialRow, before: TrialStatus, to: TrialStatus) -> None:

@@ -121,13 +121,13 @@ def test_an_unknown_status_is_refused(sqlite_store: TrialStore, spec: CampaignSp
 
 def test_a_request_to_stop_is_stored_once(running: TrialStore) -> None:
     """A trial's stop request shows on the trial with its first reason; repeating it writes nothing."""
-    running.request_stop("fast", 1, reason="too warm", by="interlock", lab_time_h=3.0)
-    running.request_stop("fast", 1, reason="too warm", by="interlock", lab_time_h=4.0)
+    running.request_stop("fast", 1, reason="too warm", by="ada", lab_time_h=3.0, cause="interlock")
+    running.request_stop("fast", 1, reason="too warm", by="ada", lab_time_h=4.0)
     first, second = running.trials("fast")
     assert (first.stop_requested, second.stop_requested) == ("too warm", None)
     assert running.campaign("fast").stop_requested is None
     asked = [event for event in running.events("fast") if event.kind == "stop_requested"]
-    assert [(event.trial, event.data) for event in asked] == [(1, {"reason": "too warm", "by": "interlock"})]
+    assert [(event.trial, event.data) for event in asked] == [(1, {"reason": "too warm", "by": "ada", "cause": "interlock"})]
 
 
 def test_a_request_to_stop_all_shows_on_every_trial_that_has_not_ended(running: TrialStore) -> None:

@@ -1,6 +1,7 @@
 """The log, and facts about the lab."""
 
 from datetime import UTC, datetime
+from threading import Thread
 
 import pytest
 from sqlalchemy.exc import DatabaseError
@@ -21,6 +22,25 @@ def test_events_come_back_in_order(store: TrialStore, spec: CampaignSpec) -> Non
     assert store.events(limit=1) == [Event(3, at, 2.0, "recommended", "fast", 3, {"why": "best"})]
     with pytest.raises(CampaignError, match="no campaign 'slow'"):
         store.events("slow")
+
+
+def test_what_is_logged_once_is_logged_once(url: str) -> None:
+    """However many programs say it at the same moment; other words are another event."""
+    stores = [TrialStore.open(url) for _ in range(6)]
+    wrote: list[bool] = []
+    threads = [
+        Thread(target=lambda s=store: wrote.append(s.log_once("pressed", "r1", lab_time_h=1.0, data={"id": "r1"})))
+        for store in stores
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(wrote) == [False] * 5 + [True]
+    assert stores[0].log_once("pressed", "r2", lab_time_h=2.0)
+    assert [event.data for event in stores[0].events(kinds=["pressed"])] == [{"id": "r1"}, {}]
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.parametrize("table", ["events", "spec_versions"])

@@ -6,15 +6,17 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlmodel import update
+from sqlalchemy import text
+from sqlmodel import select, update
 
 from orchestrator.domain import CampaignSpec
 from orchestrator.domain.errors import CampaignError
-from orchestrator.store import TrialStore
+from orchestrator.store import LockLostError, TrialStore
 from orchestrator.store.process import this_process
 from orchestrator.store.tables import LockRow
 
@@ -158,3 +160,90 @@ def test_a_killed_holder_loses_the_lock_at_once(campaign: TrialStore, url: str) 
     finally:
         victim.kill()
         victim.communicate()
+
+
+def test_a_tick_that_lost_its_lock_writes_nothing(campaign: TrialStore, system_time) -> None:
+    """A stalled holder wakes up after another has taken over: each of its writes is refused whole; the other's hold."""
+    with campaign.campaign_lock("fast", "stalled") as old:
+        late = campaign.under("fast", old)
+        late.log("in time", campaign="fast", lab_time_h=0.0)
+        system_time.pass_by(601)
+        with campaign.campaign_lock("fast", "second") as new:
+            with pytest.raises(LockLostError, match="taken the campaign 'fast' over"):
+                late.log("too late", campaign="fast", lab_time_h=0.0)
+            with pytest.raises(LockLostError):
+                late.set_campaign("fast", status="completed", lab_time_h=0.0)
+            campaign.under("fast", new).log("of the second", campaign="fast", lab_time_h=0.0)
+        with pytest.raises(LockLostError):
+            campaign.under("fast", new).log("after giving it back", campaign="fast", lab_time_h=0.0)
+    assert [event.kind for event in campaign.events("fast")][1:] == ["in time", "of the second"]
+    assert campaign.campaign("fast").status == "running"
+
+
+def test_writing_renews_the_lock(campaign: TrialStore, system_time) -> None:
+    """A long tick that gets on with its work keeps the lock; one whose time ran out unnoticed keeps it if nobody wanted it."""
+    with campaign.campaign_lock("fast", "long") as fence:
+        writing = campaign.under("fast", fence)
+        for seconds in (500, 500, 700):
+            system_time.pass_by(seconds)
+            writing.log("step", campaign="fast", lab_time_h=0.0)
+        system_time.pass_by(599)
+        with campaign.campaign_lock("fast", "second") as refused:
+            assert refused is None
+
+
+def test_a_long_computation_keeps_the_lock(campaign: TrialStore, system_time) -> None:
+    """It writes nothing for longer than the lease: the lock is renewed beside it, and let run out afterwards."""
+    with campaign.campaign_lock("fast", "thinking", ttl_s=0.03) as fence:
+        with campaign.under("fast", fence).keeping("fast", fence, ttl_s=0.03):
+            before = _expires_at(campaign)
+            system_time.pass_by(10)
+            until = time.monotonic() + 20
+            while _expires_at(campaign) == before and time.monotonic() < until:
+                pass
+        with campaign.campaign_lock("fast", "second") as refused:
+            assert refused is None
+        system_time.pass_by(1)
+        with campaign.campaign_lock("fast", "second") as taken:
+            assert taken == fence + 1
+
+
+def _expires_at(store: TrialStore) -> object:
+    with store.database.read() as session:
+        return session.exec(select(LockRow.expires_at)).one()
+
+
+def test_a_clock_set_back_holds_no_lock_for_longer_than_its_time(plain_campaign: TrialStore, system_time) -> None:
+    """The clock steps back an hour while a holder on another machine is dead: the next one waits its ten minutes, not seventy."""
+    with plain_campaign.campaign_lock("fast", "elsewhere", ttl_s=600):
+        with plain_campaign.database.write() as session:
+            session.exec(update(LockRow).values(process=replace(this_process(), machine="elsewhere").to_text()))
+        system_time.pass_by(-3600)
+        with plain_campaign.campaign_lock("fast", "second") as refused:
+            assert refused is None
+        system_time.pass_by(600)
+        with plain_campaign.campaign_lock("fast", "second") as fence:
+            assert fence == 2
+
+
+def test_a_holder_whose_connection_has_gone_loses_the_lock_on_postgres(cluster, system_time, spec: CampaignSpec) -> None:
+    """Whatever machine it was on: with its connection gone the holder is dead, and the next one need not wait."""
+    url = cluster.empty_lab()
+    with TrialStore.open(url, now=system_time) as holder, TrialStore.open(url, now=system_time) as other:
+        holder.register_campaign(spec, lab_time_h=0.0)
+        with holder.campaign_lock("fast", "elsewhere") as fence:
+            with holder.database.write() as session:
+                session.exec(update(LockRow).values(process=replace(this_process(), machine="elsewhere").to_text()))
+            with other.campaign_lock("fast", "early") as refused:
+                assert refused is None
+            with other.database.write() as session:
+                session.exec(
+                    text(
+                        "SELECT pg_terminate_backend(l.pid, 20000) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+                        "WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+                    )
+                )
+            with other.campaign_lock("fast", "next") as taken:
+                assert taken == fence + 1
+                with pytest.raises(LockLostError):
+                    holder.under("fast", fence).log("late", campaign="fast", lab_time_h=0.0)

@@ -3,6 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import Connection
+from sqlmodel import select, update
 
-from orchestrator.domain import CampaignSpec, Candidate
+from adapters.replay import ReplayCycler
+from flows import Lab, advance_campaign, resume_campaign
+from flows.control import settle_trial
+from orchestrator.domain import CampaignSpec
 from orchestrator.domain.errors import StoreError
-from orchestrator.store import NewTrial, TrialStore, schema
-from orchestrator.store.tables import Row
+from orchestrator.domain.value import content_hash, from_plain
+from orchestrator.representation.requests import run_request
+from orchestrator.store import TrialStore, schema
+from orchestrator.store.tables import Row, SpecVersionRow
+from tests.store.past_labs import ROWS, SPEC, SPEC_SHA256, make_past_lab, rows_of
 
 
 def _shape(connection: Connection) -> dict[str, object]:
@@ -118,20 +126,122 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         assert store.campaigns() == []
 
 
-def test_an_older_lab_is_brought_up_to_date_with_its_trials(url_of_nothing: str, spec: CampaignSpec) -> None:
-    """Data written under the first revision is there after the migration, on each engine; what was not known is None."""
-    with TrialStore.open(url_of_nothing) as store:
-        store.register_campaign(spec, lab_time_h=0.0)
-        store.add_trials("fast", [NewTrial(Candidate({"c1": 2.0}), "sobol")], lab_time_h=0.0)
-        before = store.trials("fast")
-        with store.database.engine.begin() as connection:
-            connection.execute(text("ALTER TABLE trials DROP COLUMN cause"))
-            connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0001'"))
-    with TrialStore.open(url_of_nothing) as store:
-        assert store.trials("fast") == before
-        assert store.trials("fast")[0].cause is None
+@pytest.fixture(params=schema.REVISIONS[:-1])
+def past(request: pytest.FixtureRequest, url_of_nothing: str) -> tuple[str, str]:
+    """A lab left by the program of each past revision: its revision, and where its database is."""
+    make_past_lab(url_of_nothing, request.param)
+    return request.param, url_of_nothing
+
+
+def _stored(store: TrialStore) -> dict[str, list[dict[str, object]]]:
+    """Every row of every table, as this program reads it."""
+    with store.database.read() as session:
+        tables = {table.__tablename__: table for table in Row.__subclasses__()}
+        return {name: [row.model_dump() for row in session.exec(select(table)).all()] for name, table in tables.items()}
+
+
+def test_nothing_of_a_past_lab_is_lost(past: tuple[str, str]) -> None:
+    """Every row of every table has every value that its program wrote; what it could not know is empty, or what was true then."""
+    revision, url = past
+    with TrialStore.open(url) as store:
+        stored = _stored(store)
         with store.database.read() as session:
             assert schema.stored_revision(session.connection()) == schema.HEAD
+    for table, written in rows_of(revision).items():
+        order = sorted(stored.pop(table), key=lambda row: str([row.get(key) for key in ("id", "trial_id", "position")]))
+        kept = sorted(written, key=lambda row: str([row.get(key) for key in ("id", "trial_id", "position")]))
+        assert [{name: _plain(row[name]) for name in before} for row, before in zip(order, kept, strict=True)] == kept
+        for row, before in zip(order, kept, strict=True):
+            assert {name: row[name] for name in set(row) - set(before) if row[name] is not None} == SUPPOSED.get(table, {})
+    assert not any(stored.values())  # tables that came later
+
+
+# Values of columns that past programs did not have, where they are not simply unknown.
+SUPPOSED = {"stop_requests": {"cause": "person"}}
+
+
+def _plain(given: object) -> object:
+    return given.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(given, datetime) else given
+
+
+def test_everything_of_a_past_lab_reads(past: tuple[str, str]) -> None:
+    """Through the store: campaign, spec, trials with outcomes, history, decisions, cycles, recording, channels, log, facts."""
+    _, url = past
+    with TrialStore.open(url) as store:
+        campaign, trials = store.campaign("past"), store.trials("past")
+        assert (campaign.spec.budget.trials, campaign.reference_point, campaign.wall_s) == (8, {"result": -50.0}, 3.5)
+        assert campaign.stop_requested is None
+        states = "completed failed running dispatching unknown approved proposed cancelled completed"
+        assert [str(trial.status) for trial in trials] == states.split()
+        assert trials[0].outcome["result"].mean == -26.0
+        assert trials[7].stop_requested == "enough"
+        assert (trials[2].key, trials[2].fence, trials[2].started_h) == ("past/3/1", 2, 6.0)
+        assert [row["source"] for row in store.outcome_history("past", 1)] == ["predicted", "measured"]
+        assert [each["trial"] for each in store.decisions("past")] == list(range(1, 9))
+        assert [row["cycle"] for row in store.cycle_summaries("past", 1)] == [1, 2]
+        recording = store.recording_of("past", 1)
+        assert recording is not None
+        assert recording.rows == 2
+        assert [(c.name, c.trial, c.state) for c in store.channels()] == [
+            ("1", 3, "held"), ("2", 4, "held"), ("3", 5, "held"), ("4", None, "quarantined")
+        ]  # fmt: skip
+        assert [event.id for event in store.events("past")] == list(range(1, 13))
+        assert store.last_lab_time_h() == 6.0
+        assert store.fact("room") == {"number": 12}
+        assert store.limits_violated("past") == 1
+        assert store.lock_holder("past") is None
+
+
+def test_a_past_spec_keeps_its_hash(past: tuple[str, str]) -> None:
+    """What came later and says nothing leaves it as it was; read from its lab it is known by the hash it was stored under."""
+    _, url = past
+    assert SPEC_SHA256 == "cdaf88935c1833a6d4df4d15e785cdfc16b6f3d774105ddef4a70d248d869321"
+    assert from_plain(CampaignSpec, SPEC).sha256 == SPEC_SHA256
+    with TrialStore.open(url) as store:
+        assert store.campaign("past").spec.sha256 == SPEC_SHA256
+
+
+def test_a_spec_that_states_what_is_left_out_today_keeps_its_hash(sqlite_path: Path) -> None:
+    """Some programs wrote these defaults down: what they stored is read, and known by the same hash as before."""
+    written = {**SPEC, "experiment": {**SPEC["experiment"], "checkup": None, "impedance_every_checkups": 1}}
+    make_past_lab(str(sqlite_path.with_name("past.db")), "0001")
+    with TrialStore.open(sqlite_path.with_name("past.db")) as store:
+        with store.database.write() as session:
+            session.connection().exec_driver_sql("DROP TRIGGER spec_versions_no_update")
+            session.exec(update(SpecVersionRow).values(spec=written, sha256=content_hash(written)))
+        spec = store.campaign("past").spec
+    assert spec == from_plain(CampaignSpec, SPEC)
+    assert spec.sha256 == content_hash(written) != SPEC_SHA256
+
+
+@pytest.mark.parametrize("change", ["UPDATE events SET kind = 'x'", "DELETE FROM events", "UPDATE spec_versions SET sha256 = 'x'",
+                                    "DELETE FROM spec_versions"])  # fmt: skip
+def test_history_of_a_past_lab_still_refuses_changes(past: tuple[str, str], change: str) -> None:
+    """A migration that rebuilds a table must not lose the triggers that keep it append-only."""
+    _, url = past
+    with (
+        TrialStore.open(url) as store,
+        pytest.raises(StoreError, match="append-only"),
+        store.database.write() as session,
+    ):
+        session.connection().exec_driver_sql(change)
+
+
+def test_a_tick_goes_on_with_a_past_lab(past: tuple[str, str], tmp_path: Path) -> None:
+    """What ran is adopted, the intent is finished, the unknown is settled, and the campaign ends; nothing starts twice."""
+    _, url = past
+    cycler = ReplayCycler(ROWS, "result", duration_h="hours", channels=4)
+    with Lab.open(tmp_path / "lab", cyclers=[cycler], database_url=url) as lab:
+        running = lab.store.trial("past", 3)
+        cycler.submit(run_request(lab.store.campaign("past").spec, running.candidate, key="past/3/1", channel="1"))
+        settle_trial(lab, "past", 5, started=False)
+        assert advance_campaign(lab, "past").status == "running"
+        assert resume_campaign(lab, "past").status == "completed"
+        fates = {trial.number: (str(trial.status), trial.attempt) for trial in lab.store.trials("past")}
+        assert fates[3] == fates[4] == fates[6] == fates[7] == ("completed", 1)
+        assert fates[5] == ("completed", 2)
+        assert set(cycler.physical_starts().values()) == {1}
+        assert {channel.state for channel in lab.store.channels()} == {"free", "quarantined"}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -1,0 +1,107 @@
+"""Whether the closed recordings of a lab are those that its rows speak of: there, unchanged, whole, and no others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from orchestrator.domain.errors import StoreError
+from orchestrator.store.finding import Finding, Mend
+from orchestrator.store.plain import RecordingFile
+from orchestrator.store.recordings import RecordingArchive, abandoned, row_count, sha256_of
+
+ORPHANS = "orphans"
+# A file is written, or touched if it was there, before its row: while ticks are at work a fresh one is nothing to speak of, and
+# a young one is never moved.
+FRESH_S, YOUNG_S = 3600.0, 24 * 3600.0
+BACKUP = "Restore the file from a backup (docs/backups.md)."
+
+
+def files_there(archive: RecordingArchive) -> tuple[list[Path], list[Path]]:
+    """The recordings that lie in the archive, and what writers have begun; to be listed before the rows are read."""
+    if not archive.folder.is_dir():
+        return [], []
+    files = sorted(path for path in archive.folder.iterdir() if path.is_file())
+    return [path for path in files if not path.name.startswith(".")], [path for path in files if path.name.startswith(".")]
+
+
+def recording_findings(archive: RecordingArchive, stored: Iterable[tuple[str, RecordingFile]]) -> Iterator[Finding]:
+    """Faults of the recordings that rows speak of: `stored` holds each with its trial in words."""
+    for where, file in stored:
+        try:
+            path = archive.path(file)
+        except StoreError as error:
+            yield Finding("recording_outside", where, str(error), BACKUP)
+            continue
+        if not path.is_file():
+            yield Finding("recording_missing", where, f"its recording '{path}' is missing.", BACKUP)
+        elif (found := sha256_of(path)) != file.sha256:
+            problem = f"its recording '{path}' is not what was stored (sha256 {found[:12]}... instead of {file.sha256[:12]}...)."
+            yield Finding("recording_changed", where, problem, BACKUP)
+        elif (rows := row_count(path)) != file.rows:
+            problem = f"its recording '{path}' has {rows} rows, {file.rows} were stored."
+            yield Finding("recording_rows", where, problem, BACKUP)
+
+
+def orphan_findings(
+    archive: RecordingArchive,
+    there: tuple[list[Path], list[Path]],
+    stored: Iterable[tuple[str, RecordingFile]],
+    at_work: bool,
+    now: Callable[[], float] = time.time,
+) -> Iterator[Finding]:
+    """Files without a row, and temporary files that nobody writes any more.
+
+    Args:
+        archive: where recordings lie.
+        there: from `files_there`, listed before the rows were read.
+        stored: the recordings that rows speak of.
+        at_work: whether a tick is at work; then fresh files are left out.
+        now: the system's time, seconds since 1970, as files are stamped.
+    """
+    known = {file.uri.rpartition("/")[2] for _, file in stored}
+    for path in there[0]:
+        if path.name in known or not path.is_file() or (at_work and is_young(path, now, FRESH_S)):
+            continue
+        remedy = f"`voltloop db check --repair` moves it to '{ORPHANS}/'; nothing is deleted."
+        mend: Mend = "repair"
+        if is_young(path, now):
+            remedy, mend = "The next tick may take it up; once it is a day old `--repair` moves it away.", "itself"
+        yield Finding("orphan", str(path), "no trial has this file as its recording.", remedy, mend, {"path": path})
+    for path in there[1]:
+        if abandoned(path):
+            yield Finding("temporary", str(path), "is what a killed process had begun to write.",
+                          "It holds no result; `voltloop db check --repair` removes it.", "itself", {"path": path})  # fmt: skip
+
+
+def is_young(path: Path, now: Callable[[], float], age_s: float = YOUNG_S) -> bool:
+    """Whether a file was written, or touched, less than so many seconds ago."""
+    return now() - path.stat().st_mtime < age_s
+
+
+def set_aside(archive: RecordingArchive, path: Path, now: Callable[[], float] = time.time) -> Path | None:
+    """Move an orphan out of the way; a namesake there is never replaced.
+
+    Returns:
+        Where it is now; None if a tick touched it while it moved, and it is back in its place.
+
+    Raises:
+        StoreError: if it cannot be moved.
+    """
+    folder = archive.folder / ORPHANS
+    try:
+        folder.mkdir(exist_ok=True)
+        to = folder / path.name
+        number = 1
+        while to.exists():
+            number += 1
+            to = folder / f"{path.stem}-{number}{path.suffix}"
+        path.rename(to)
+        if is_young(to, now):
+            if not path.exists():
+                to.rename(path)
+            return None
+    except OSError as error:
+        raise StoreError(f"'{path}' cannot be moved to '{folder}': {error.strerror}.") from None
+    return to
