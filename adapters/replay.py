@@ -133,6 +133,14 @@ class ReplayCycler:
         run = self._journal.find(key)
         return None if run is None else self._ref(run)
 
+    def revoke(self, key: str) -> RunRef | None:
+        """Never start a key from now on; its run, if it was started already."""
+        return self._line.find(key, self._revoke)
+
+    def _revoke(self, key: str) -> RunRef | None:
+        run = self._journal.revoke(key)
+        return None if run is None else self._ref(run)
+
     def status(self, ref: RunRef) -> RunStatus:
         """Running until its duration has passed; then finished, with its results."""
         return self._line.ask(ref, lambda: self._status(ref))
@@ -167,7 +175,7 @@ class ReplayCycler:
         self._settle()
         for run in self._journal.runs():
             if not run.state.ended and channel in (None, run.channel):
-                self._journal.end(run.key, RunState.STOPPED, self._now_h(), "emergency stop")
+                self._journal.end(run.key, RunState.STOPPED, max(self._now_h(), run.start_h), "emergency stop")
 
     def next_end_h(self) -> float | None:
         """When the next run ends, or a faulty line gives an answer that it keeps back now."""

@@ -16,8 +16,8 @@ from adapters.conformance.bench import (
     expect_raises,
     expect_state,
 )
-from orchestrator.domain.cycler import Capabilities, Cycler, RunRef, RunRequest, RunState
-from orchestrator.domain.errors import ChannelBusyError, CyclerError, RequestRefusedError
+from orchestrator.domain.cycler import Capabilities, Cycler, Revocable, RunRef, RunRequest, RunState
+from orchestrator.domain.errors import ChannelBusyError, CyclerError, KeyRevokedError, RequestRefusedError
 from orchestrator.domain.protocol import SafetyLimits
 
 METHODS = ("submit", "find", "status", "read", "stop", "emergency_stop")
@@ -170,6 +170,28 @@ def threads_one_channel(bench: Bench) -> None:
             bench.expect_untouched(request)
 
 
+def revoked_key(bench: Bench) -> None:
+    """A revoked key is never started, by a new driver object neither; revoking a started key gives its run, which goes on."""
+    request = bench.request()
+    for _ in range(2):
+        found = _revoke(bench.cycler, request.key)
+        expect(found is None, f"revoking a key never submitted gives {found}.")
+    for _ in range(2):
+        expect_raises(KeyRevokedError, lambda: bench.submit(request), "a revoked key")
+        bench.expect_untouched(request)
+        bench.restart()
+    started, ref = bench.start()
+    known = _revoke(bench.cycler, started.key)
+    expect(known == ref, f"revoking a started key gives {known} instead of {ref}.")
+    expect_state(bench.cycler.status(ref), RunState.RUNNING)
+
+
+def _revoke(cycler: Cycler, key: str) -> RunRef | None:
+    if not isinstance(cycler, Revocable):
+        raise NotTriedError("it cannot revoke keys")
+    return cycler.revoke(key)
+
+
 def _submission(cycler: Cycler, request: RunRequest) -> Callable[[], RunRef]:
     return lambda: cycler.submit(request)
 
@@ -192,6 +214,7 @@ RULES = (
     find_by_key,
     restart_disturbs_nothing,
     busy_channel,
+    revoked_key,
     threads_one_key,
     threads_one_channel,
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from adapters.peers.injected_faults import LINE_FAULTS, FaultKind, GivenFaults, InjectedFault, read_faults
 from adapters.peers.line_memory import LineMemory
 from orchestrator.domain.clock import Clock, SystemClock
-from orchestrator.domain.cycler import Capabilities, Cycler, LabBound, RunRef, RunRequest, RunStatus, VirtualTimeCycler
+from orchestrator.domain.cycler import Capabilities, Cycler, LabBound, Revocable, RunRef, RunRequest, RunStatus, VirtualTimeCycler
 from orchestrator.domain.errors import CyclerUnreachableError, RequestRefusedError
 
 Rows = dict[str, NDArray[Any]]
@@ -173,6 +173,9 @@ class FaultyLine:
             forwarded["bind"] = self._bind
         if isinstance(cycler, VirtualTimeCycler):
             forwarded["next_end_h"] = self._next_end_h
+        if isinstance(cycler, Revocable):
+            revoke = cycler.revoke
+            forwarded["revoke"] = lambda key: self._line.find(key, revoke)
         vars(self).update(forwarded)
 
     @property

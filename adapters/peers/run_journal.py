@@ -19,7 +19,7 @@ from typing import Any
 from adapters.peers.injected_faults import InjectedFault
 from adapters.peers.line_file import LineFile
 from orchestrator.domain.cycler import RunRequest, RunState
-from orchestrator.domain.errors import ChannelBusyError, RequestRefusedError
+from orchestrator.domain.errors import ChannelBusyError, KeyRevokedError, RequestRefusedError
 from orchestrator.domain.value import from_plain, to_plain
 
 
@@ -54,6 +54,7 @@ class RunJournal:
         self._threads = threading.RLock()
         self._runs: dict[str, Run] = {}
         self._open: dict[str, Run] = {}
+        self._revoked: set[str] = set()
         self._changes = 0
 
     @property
@@ -92,18 +93,28 @@ class RunJournal:
         Raises:
             RequestRefusedError: the key is known with another content.
             ChannelBusyError: another run occupies the channel.
+            KeyRevokedError: the key was revoked.
         """
         with self._exclusive():
             known = self._runs.get(request.key)
             if known is not None:
                 _check_same(known.request, request)
                 return known
+            if request.key in self._revoked:
+                raise KeyRevokedError(f"the key '{request.key}' was revoked; nothing is started under it.")
             busy = self._occupant(request.channel)
             if busy is not None:
                 raise ChannelBusyError(f"channel {request.channel} is busy with the run '{busy.key}'.")
             planned = {"faults": [to_plain(fault) for fault in faults]} if faults else {}
             self._append({"event": "start", "at_h": now_h, "request": to_plain(request), **planned})
             return self._runs[request.key]
+
+    def revoke(self, key: str) -> Run | None:
+        """Never start a key; the run, if it was started already."""
+        with self._exclusive():
+            if key not in self._runs and key not in self._revoked:
+                self._append({"event": "revoke", "key": key})
+            return self._runs.get(key)
 
     def end(self, key: str, state: RunState, at_h: float, reason: str | None = None) -> Run:
         """Note how a run ended; the first end stands."""
@@ -141,6 +152,8 @@ class RunJournal:
             if request.key not in self._runs:
                 faults = tuple(from_plain(InjectedFault, plain) for plain in event.get("faults", ()))
                 self._runs[request.key] = self._open[request.key] = Run(request, event["at_h"], faults)
+        elif event["event"] == "revoke":
+            self._revoked.add(event["key"])
         else:
             run = self._runs[event["key"]]
             ended = replace(run, state=RunState(event["state"]), end_h=event["at_h"], reason=event["reason"])

@@ -118,6 +118,13 @@ class Computation:
                 self._tell()
             return self._progress[start.key]
 
+    def ended_by(self, start: Start, lab_time_h: float) -> bool:
+        """Whether a run is known to have ended by a lab time, here or in another process: only its end is looked up."""
+        with self._changed:
+            progress = self._progress.get(start.key)
+        end = (progress and progress.end) or RunFiles(self._runs / start.folder_name).read_end()
+        return end is not None and start.started_h + end.end_s / 3600 <= lab_time_h
+
     def begin(self) -> None:
         """Compute in the background from now on, if there are workers.
 

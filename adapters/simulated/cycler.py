@@ -22,7 +22,7 @@ from adapters.simulated.journal import Journal, Start, Stop
 from adapters.simulated.life_test import CheckUp
 from adapters.simulated.recorded import Rows, measured, true
 from orchestrator.domain import Capabilities, Clock, Recording, RunRef, RunRequest, RunState, RunStatus, VirtualClock
-from orchestrator.domain.errors import ChannelBusyError, CyclerError, RequestRefusedError
+from orchestrator.domain.errors import ChannelBusyError, CyclerError, KeyRevokedError, RequestRefusedError
 from orchestrator.domain.recording import concatenate
 
 LIMITS = frozenset({"max_voltage_V", "min_voltage_V", "max_temperature_degC", "max_current_A"})
@@ -121,6 +121,8 @@ class SimulatedCycler:
                 known = journal.starts().get(request.key)
                 if known is not None:
                     return self._same_test(known, request)
+                if request.key in journal.revoked():
+                    raise KeyRevokedError(f"{self._name}: the key {request.key} was revoked; nothing is started under it.")
                 self._check(request)
                 holder, certain = self._holder(request.channel)
                 if holder is None:
@@ -143,6 +145,14 @@ class SimulatedCycler:
 
     def _find(self, key: str) -> RunRef | None:
         start = self._opened()[0].starts().get(key)
+        return None if start is None else self._ref(start)
+
+    def revoke(self, key: str) -> RunRef | None:
+        """Never start a key from now on; its test, if it was started already."""
+        return self._line.find(key, self._revoke)
+
+    def _revoke(self, key: str) -> RunRef | None:
+        start = self._opened()[0].revoke(key)
         return None if start is None else self._ref(start)
 
     def status(self, ref: RunRef) -> RunStatus:
@@ -212,11 +222,11 @@ class SimulatedCycler:
         self._line.ask_device(channel, lambda: self._stop_all(channel))
 
     def _stop_all(self, channel: str | None) -> None:
-        journal, computation = self._synced()
-        stops = journal.stops()
+        journal, computation = self._opened()  # no look at every test ever made: there may be thousands, and no time
+        stops, now = journal.stops(), self._clock.now_h()
         for start in journal.starts().values():
-            if channel in (None, start.request.channel):
-                self._order_stop(computation.add(start), stops.get(start.key), "emergency stop")
+            if start.key not in stops and channel in (None, start.request.channel) and not computation.ended_by(start, now):
+                self._order_stop(computation.add(start), None, "emergency stop")
 
     def next_end_h(self) -> float | None:
         """Lab time of the earliest end among running tests, or of an answer kept back by a faulty line; None if there is neither.
@@ -308,12 +318,13 @@ class SimulatedCycler:
         return None, True
 
     def _order_stop(self, progress: Progress, stop: Stop | None, reason: str) -> None:
-        now = self._clock.now_h()
+        now = max(self._clock.now_h(), progress.start.started_h)  # another program's virtual time may be ahead of this one's
         if stop is not None or (progress.end_h is not None and progress.end_h <= now):
             return
         settled = not self._waits or progress.horizon_h >= now
-        self._opened()[0].add_stop(Stop(progress.start.key, now, reason, settled))
-        self._synced()
+        journal, computation = self._opened()
+        journal.add_stop(Stop(progress.start.key, now, reason, settled))
+        computation.want_until(progress.start.key, -1.0 if settled else now)
 
     def _checkups(self, progress: Progress, stop: Stop | None, first: int) -> list[CheckUp]:
         until_h = self._clock.now_h() if stop is None else min(stop.stopped_h, self._clock.now_h())

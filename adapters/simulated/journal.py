@@ -1,6 +1,7 @@
 """What must never be forgotten: which tests were started, and which were told to stop.
 
-Two files of JSON lines, only ever added to: `starts.jsonl`, one line per physical start, and `stops.jsonl`. A line is
+Three files of JSON lines, only ever added to: `starts.jsonl`, one line per physical start, `stops.jsonl`, and `revoked.jsonl`,
+keys that must never be started. A line is
 written and synced before the caller is answered; a line cut short by a crash was never acknowledged and is dropped. All
 writing happens under one file lock, so threads and processes may share a folder.
 """
@@ -67,8 +68,10 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._starts, self._stops = LineFile(folder / "starts.jsonl"), LineFile(folder / "stops.jsonl")
+        self._revoked = LineFile(folder / "revoked.jsonl")
         self._known_starts: dict[str, Start] = {}
         self._known_stops: dict[str, Stop] = {}
+        self._known_revoked: set[str] = set()
         self._lock = threading.RLock()
         self._depth = 0
 
@@ -98,6 +101,20 @@ class Journal:
             for line in self._stops.new():
                 self._known_stops.setdefault(line["key"], Stop(**line))
             return dict(self._known_stops)
+
+    def revoked(self) -> frozenset[str]:
+        """Keys that must never be started."""
+        with self._lock:
+            self._known_revoked.update(line["key"] for line in self._revoked.new())
+            return frozenset(self._known_revoked)
+
+    def revoke(self, key: str) -> Start | None:
+        """Never start a key, durably; its start, if there was one already."""
+        with self.alone():
+            known = self.starts().get(key)
+            if known is None and key not in self.revoked():
+                self._revoked.add({"key": key})
+            return known
 
     def add_start(self, start: Start) -> None:
         """Record a physical start, durably. Hold `alone`."""

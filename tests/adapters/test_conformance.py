@@ -27,6 +27,15 @@ exec(re.search(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)[1], _shown)  # noqa:
 Device, DeviceCycler = _shown["Device"], _shown["DeviceCycler"]
 
 
+class RevokesForAMoment(DeviceCycler):
+    """Forgets with the driver object what it promised never to start."""
+
+    def __init__(self, device):
+        """A new driver knows of no promise."""
+        super().__init__(device)
+        device.revoked.clear()
+
+
 class NoStop(DeviceCycler):
     """Lacks a method."""
 
@@ -398,6 +407,7 @@ PLANTED = {
     RestartsTheClock: "restart_disturbs_nothing",
     BusyIsRefused: "busy_channel",
     Overwrites: "busy_channel",
+    RevokesForAMoment: "revoked_key",
     LooksAtKeysInOneThread: "threads_one_key",
     LooksAtChannelsInOneThread: "threads_one_channel",
     EndsAsFailed: "run_ends",
