@@ -10,8 +10,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.lab import Lab
 from flows.report import report_data
-from flows.result import campaign_result
+from flows.result import CampaignResult, campaign_result
 from orchestrator.decision.report import front_svg
+from orchestrator.domain.trial import TrialStatus
 
 
 def artifact_key(campaign: str, what: str) -> str:
@@ -46,11 +47,33 @@ def _progress_text(result: Any, synthetic: bool) -> str:
         f"- hypervolume (measured): {volume}",
         f"- lab time: {result.lab_time_h:.1f} h; channels busy: {100 * result.channel_utilisation:.0f} %",
         f"- report: `{result.report}`" if result.report else "",
+        _waiting_text(result),
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def _waiting_text(result: CampaignResult) -> str:
+    """The trials that wait for a person, with their candidates, and where to answer."""
+    waiting = [trial for trial in result.trials if trial.status == TrialStatus.PROPOSED]
+    if not waiting:
+        return ""
+    names = list(dict.fromkeys(name for trial in waiting for name in trial.candidate))
+    rows = [(str(trial.number), *(_shown(trial.candidate.get(name, "")) for name in names)) for trial in waiting]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in [("trial", *names), ("---",) * (len(names) + 1), *rows])
+    numbers = [trial.number for trial in waiting]
+    where = (
+        f"Approve or reject them under Deployments > decide-trials > Run: campaign `{result.campaign}`, trials `{numbers}`; "
+        f"or with `voltloop approve {result.campaign} {' '.join(map(str, numbers))}` or `voltloop reject ...`."
+    )
+    return f"## Waiting for approval\n\n{table}\n\n{where}"
+
+
+def _shown(given: Any) -> str:
+    return f"{given:.4g}" if isinstance(given, float) else str(given)
 
 
 def _row(trial: Any) -> dict[str, Any]:
     outcome = {name: f"{e['mean']:.4g} ± {e['sem']:.2g} {e['unit']} ({e['source']})" for name, e in trial.outcome.items()}
     shown = {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in trial.candidate.items()}
-    return {"trial": trial.number, "status": trial.status, **shown, **outcome, "why it stopped": trial.stopped_because or ""}
+    said = {"why it stopped": trial.stopped_because or "", "decided by": trial.decided_by or ""}
+    return {"trial": trial.number, "status": trial.status, **shown, **outcome, **said}

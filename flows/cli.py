@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from flows import lab_commands, person_commands
+from flows.disk import disk_faults_told
+from flows.terminal import CampaignArgument, JsonOption, LabOption, naming_lab, note, open_lab, print_out
 from orchestrator.domain.errors import VoltloopError
 
 if TYPE_CHECKING:
@@ -29,15 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-channels_app = typer.Typer(help="The lab's channels: list, quarantine, release.", no_args_is_help=True)
-app.add_typer(channels_app, name="channels")
+app.add_typer(person_commands.app)
+app.add_typer(lab_commands.app)
 err = Console(stderr=True, highlight=False)
-
-LabOption = Annotated[
-    Path | None, typer.Option("--lab", help="The lab's folder (default: VOLTLOOP_LAB, else ./lab).", show_default=False)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
-CampaignArgument = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="The campaign's name in this lab.")]
 
 
 @app.command()
@@ -51,7 +47,7 @@ def demo(
     """A complete fast-charging campaign on simulated (synthetic) cells."""
     from flows.examples import demo_spec, free_name
 
-    with _open(lab) as opened:
+    with open_lab(lab) as opened:
         spec = demo_spec(trials=trials, channels=channels, seed=seed)
         _run_to_the_end(opened, free_name(opened, spec), as_json)
 
@@ -71,7 +67,7 @@ def init(
     for path in write_template(name, template, out or Path(f"{name}.toml")):
         print_out(f"wrote {path}")
     _note_if_taken(lab, name)
-    print_out(f"next: voltloop check {out or f'{name}.toml'}")
+    print_out(f"next: `voltloop check {out or f'{name}.toml'}`")
 
 
 @app.command()
@@ -92,7 +88,7 @@ def run(spec: Annotated[Path, typer.Argument(metavar="SPEC.toml")], lab: LabOpti
     from flows.spec_check import check_file
 
     read = check_file(spec)
-    with _open(lab) as opened:
+    with open_lab(lab) as opened:
         _run_to_the_end(opened, read, as_json)
 
 
@@ -103,7 +99,7 @@ def start(spec: Annotated[Path, typer.Argument(metavar="SPEC.toml")], lab: LabOp
     from flows.spec_check import check_file
 
     read = check_file(spec)
-    with _open(lab) as opened:
+    with open_lab(lab) as opened:
         start_campaign(opened, read)
     print_out(f"'{read.name}' is registered. `voltloop serve` or `voltloop tick {read.name}` advances it.")
 
@@ -112,11 +108,16 @@ def start(spec: Annotated[Path, typer.Argument(metavar="SPEC.toml")], lab: LabOp
 def tick(campaign: CampaignArgument, lab: LabOption = None) -> None:
     """Do whatever is due in a campaign now, once."""
     from flows.campaign import advance_campaign
+    from flows.progress import at_work
+    from flows.standing import standing, why
 
-    with _open(lab, create=False) as opened:
+    with open_lab(lab, create=False) as opened:
         report = advance_campaign(opened, campaign)
-    what = "another tick is at work" if report.skipped else f"{len(report.changed)} trials changed"
-    print_out(f"{campaign}: {report.status}; {what}; lab time {report.lab_time_h:.1f} h")
+        done = f"{len(report.changed)} trials changed; lab time {report.lab_time_h:.1f} h"
+        print_out(f"{campaign}: {report.status}; {at_work(opened, campaign) if report.skipped else done}")
+        if report.status == "needs_attention":
+            for line in filter(None, (why(opened, opened.store.campaign(campaign)), *standing(opened, campaign))):
+                note(f"{campaign}: {line}")
     _exit_for(report.status)
 
 
@@ -125,8 +126,11 @@ def resume(campaign: CampaignArgument, lab: LabOption = None, as_json: JsonOptio
     """Go on with a campaign until it ends; tests that are running are adopted, never started again."""
     from flows.control import resume_campaign
     from flows.progress import following
+    from flows.standing import ended_for_good
 
-    with _open(lab, create=False) as opened:
+    with open_lab(lab, create=False) as opened:
+        if said := ended_for_good(opened, campaign):
+            note(said)
         with _resumable(campaign), following(opened, campaign, err) as on_tick:
             result = resume_campaign(opened, campaign, on_tick)
         _show(opened, result, as_json)
@@ -142,40 +146,10 @@ def status(
     """Where a campaign stands."""
     from flows.result import campaign_result, front_predicted
 
-    with _open(lab, create=False) as opened:
+    with open_lab(lab, create=False) as opened:
         name = campaign or _latest(opened)
         result = campaign_result(opened, name)
         _show(opened, result, as_json, front_predicted=front_predicted(opened, name))
-
-
-@app.command()
-def approve(
-    campaign: CampaignArgument, trials: Annotated[list[int], typer.Argument(metavar="TRIAL...")], lab: LabOption = None
-) -> None:
-    """Let proposed trials run."""
-    _decide(campaign, trials, lab, approved=True)
-
-
-@app.command()
-def reject(
-    campaign: CampaignArgument, trials: Annotated[list[int], typer.Argument(metavar="TRIAL...")], lab: LabOption = None
-) -> None:
-    """Cancel proposed trials."""
-    _decide(campaign, trials, lab, approved=False)
-
-
-@app.command()
-def tell(
-    campaign: CampaignArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv")],
-    lab: LabOption = None,
-) -> None:
-    """Add historical or manual results: a column per parameter (or `id`), per metric, and `<metric>_sem` where known."""
-    from flows.told import tell_results
-
-    with _open(lab, create=False) as opened:
-        numbers = tell_results(opened, campaign, file)
-    print_out(f"{campaign}: {len(numbers)} results taken in as trials {numbers[0]} to {numbers[-1]}")
 
 
 @app.command()
@@ -190,7 +164,7 @@ def recommend(
     """Choose among measured trials by a stated preference."""
     from flows.closing import preference_of, recommend_now, recommendation_json
 
-    with _open(lab, create=False) as opened:
+    with open_lab(lab, create=False) as opened:
         preference = preference_of(opened.store.campaign(campaign).spec, weights, epsilon, confidence)
         choice = recommend_now(opened, campaign, preference, confidence)
     if as_json:
@@ -208,91 +182,8 @@ def report(
     """Write the campaign's report: one HTML file that needs no network."""
     from flows.report import write_report
 
-    with _open(lab, create=False) as opened:
+    with open_lab(lab, create=False) as opened:
         print_out(str(write_report(opened, campaign, out)))
-
-
-@app.command()
-def stop(
-    campaign: CampaignArgument,
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the trial.")],
-    trial: Annotated[int | None, typer.Option(help="One trial only.", show_default=False)] = None,
-    lab: LabOption = None,
-) -> None:
-    """Ask for a campaign, or one trial, to stop; the next tick carries it out and verifies it."""
-    from flows.control import request_stop
-
-    with _open(lab, create=False) as opened:
-        request_stop(opened, campaign, trial, reason)
-    print_out(f"noted: {campaign}{f' trial {trial}' if trial else ''} is to stop ({reason}); the next tick carries it out")
-
-
-class Finding(StrEnum):
-    """What a person found out about an unknown trial."""
-
-    STARTED = "started"
-    NOT_STARTED = "not-started"
-
-
-@app.command()
-def settle(
-    campaign: CampaignArgument,
-    trial: Annotated[int, typer.Argument(metavar="TRIAL")],
-    finding: Annotated[Finding, typer.Argument(help="Whether its test is running on the cycler.")],
-    lab: LabOption = None,
-) -> None:
-    """Say what became of an `unknown` trial: it runs (it is adopted), or nothing was started (it is tested anew)."""
-    from flows.control import settle_trial
-
-    with _open(lab, create=False) as opened:
-        settled = settle_trial(opened, campaign, trial, started=finding is Finding.STARTED)
-    print_out(f"{campaign} trial {trial}: {settled.status}; `voltloop resume {campaign}` goes on")
-
-
-@channels_app.command("list")
-def channels_list(lab: LabOption = None) -> None:
-    """Every channel and who holds it."""
-    from flows.progress import channel_table
-
-    with _open(lab, create=False) as opened:
-        Console().print(channel_table(opened))
-
-
-@channels_app.command("quarantine")
-def channels_quarantine(
-    cycler: str, channel: str, reason: Annotated[str, typer.Option(help="Why; it is kept.")], lab: LabOption = None
-) -> None:
-    """Take a channel out of use."""
-    with _open(lab, create=False) as opened:
-        opened.store.quarantine(cycler, channel, reason=reason, lab_time_h=opened.now_h())
-    print_out(f"{cycler}/{channel} is quarantined: {reason}")
-
-
-@channels_app.command("release")
-def channels_release(cycler: str, channel: str, lab: LabOption = None) -> None:
-    """Give a quarantined channel back."""
-    with _open(lab, create=False) as opened:
-        opened.store.release(cycler, channel, lab_time_h=opened.now_h())
-    print_out(f"{cycler}/{channel} is free")
-
-
-@app.command()
-def serve(
-    lab: LabOption = None,
-    port: Annotated[int, typer.Option(help="Port of the Prefect server, on loopback.")] = 4200,
-    interval_s: Annotated[float, typer.Option("--interval", min=1, help="Seconds between ticks.")] = 30.0,
-) -> None:
-    """The whole lab in one command: Prefect server, deployments, schedules and the process that runs them."""
-    from flows.lab import lab_folder
-    from flows.service import serve_lab
-
-    serve_lab(lab_folder(lab), port, interval_s)
-
-
-def _open(folder: Path | None, create: bool = True) -> Lab:
-    from flows.lab import Lab
-
-    return Lab.open(folder, create=create)
 
 
 def _run_to_the_end(lab: Lab, spec: CampaignSpec, as_json: bool) -> None:
@@ -327,7 +218,7 @@ def _show(lab: Lab, result: CampaignResult, as_json: bool, **further: Any) -> No
     if as_json:
         print_out(json.dumps({**result.to_json(), **further}))
     else:
-        Console(highlight=False).print(summary(lab, result))
+        Console(highlight=False).print(summary(lab, result), crop=False)
 
 
 def _exit_for(status: str) -> None:
@@ -339,11 +230,9 @@ def _note_if_taken(folder: Path | None, name: str) -> None:
     """Say so if a lab that was named has a campaign of that name already: names are unique in a lab."""
     if folder is None:
         return
-    with _open(folder, create=False) as opened:
+    with open_lab(folder, create=False) as opened:
         if any(campaign.name == name for campaign in opened.store.campaigns()):
-            print_out(
-                f"note: the lab '{folder}' has a campaign '{name}'; `voltloop resume {name} --lab {folder}` goes on with it."
-            )
+            print_out(f"note: the lab '{folder}' has a campaign '{name}'; `voltloop resume {name}` goes on with it.")
 
 
 def _latest(lab: Lab) -> str:
@@ -355,24 +244,11 @@ def _latest(lab: Lab) -> str:
     return campaigns[-1].name
 
 
-def _decide(campaign: str, trials: list[int], lab: Path | None, *, approved: bool) -> None:
-    from flows.control import decide_trials
-
-    with _open(lab, create=False) as opened:
-        decide_trials(opened, campaign, trials, approved=approved)
-    print_out(f"{campaign}: {'approved' if approved else 'rejected'} {', '.join(map(str, trials))}")
-
-
-def print_out(text: str) -> None:
-    """Plain text on stdout, untouched by markup and wrapping."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
     """Run the command line; every fault is one message on stderr and an exit code."""
     try:
-        app()
+        with disk_faults_told():
+            app()
     except VoltloopError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -387,6 +263,6 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    for line in message.splitlines():
+    for line in naming_lab(message).splitlines():
         sys.stderr.write(f"error: {line}\n")
     sys.exit(code)

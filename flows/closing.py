@@ -42,13 +42,13 @@ def preference_of(spec: CampaignSpec, weights: str | None, epsilon: str | None, 
 
 def close_campaign(lab: Lab, name: str, status: Literal["completed", "stopped"], reason: str) -> None:
     """End a campaign: recommend, write the report, and say so in the store."""
-    now_h = lab.clock.now_h()
+    now_h, started_h = lab.clock.now_h(), lab.store.campaign(name).started_h
     try:
         kind, data = RECOMMENDED, recommendation_json(recommend_now(lab, name))
     except NoFeasibleChoiceError as error:
         kind, data = NOT_RECOMMENDED, {"why": str(error)}
     lab.store.log(kind, campaign=name, data=data, lab_time_h=now_h)
-    lab.store.set_campaign(name, status=status, reason=reason, ended_h=now_h, lab_time_h=now_h)
+    lab.store.set_campaign(name, status=status, reason=reason, ended_h=max(now_h, started_h), lab_time_h=now_h)
     write_report(lab, name)
 
 

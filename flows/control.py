@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 
-from flows.campaign import RESUMED, TickReport, advance_campaign
+from flows.bench import run_ref_of
+from flows.campaign import TickReport, advance_campaign
+from flows.dispatch import revoked
 from flows.lab import Lab
+from flows.person import this_person
 from flows.report import report_path, write_report
 from flows.result import CampaignResult, campaign_result
 from flows.spec_check import check_spec
 from orchestrator.domain.campaign_spec import CampaignSpec
-from orchestrator.domain.errors import CampaignError
+from orchestrator.domain.cycler import RunState
+from orchestrator.domain.errors import CampaignError, CyclerUnreachableError, VoltloopError
 from orchestrator.domain.trial import Trial, TrialStatus
+from orchestrator.store import StopCause
 
 OnTick = Callable[[TickReport], None]
 
@@ -28,6 +34,7 @@ def start_campaign(lab: Lab, spec: CampaignSpec) -> None:
     """
     check_spec(spec, lab.cyclers_for(spec).values())
     lab.store.register_campaign(spec, lab_time_h=lab.now_h())
+    lab.note_cyclers(spec)
 
 
 def run_campaign(lab: Lab, spec: CampaignSpec, on_tick: OnTick | None = None) -> CampaignResult:
@@ -55,20 +62,30 @@ def resume_campaign(lab: Lab, name: str, on_tick: OnTick | None = None) -> Campa
     Raises:
         CampaignError: if there is none of that name.
     """
-    _wake(lab, name)
-    while True:
-        report = advance_campaign(lab, name)
-        if on_tick:
-            on_tick(report)
-        if report.ended:
-            if report.status in ("completed", "stopped") and not report_path(lab, name).exists():
-                write_report(lab, name)  # a kill between the end and its report
-            return campaign_result(lab, name)
-        _wait(lab, name, report)
+    wake(lab, name)
+    try:
+        while not (report := _advance(lab, name, on_tick)).ended:
+            _wait(lab, name, report)
+    except (KeyboardInterrupt, VoltloopError):
+        with suppress(VoltloopError):
+            lab.store.drop_claim(name)  # nobody here goes on with it: others may have its share of the channels
+        raise
+    if report.status in ("completed", "stopped") and not report_path(lab, name).exists():
+        write_report(lab, name)  # a kill between the end and its report
+    return campaign_result(lab, name)
 
 
-def request_stop(lab: Lab, name: str, number: int | None, reason: str, by: str = "person") -> None:
+def _advance(lab: Lab, name: str, on_tick: OnTick | None) -> TickReport:
+    report = advance_campaign(lab, name)
+    if on_tick:
+        on_tick(report)
+    return report
+
+
+def request_stop(lab: Lab, name: str, number: int | None, reason: str, by: str = "person", cause: StopCause = "person") -> None:
     """Ask for a campaign, or one trial, to stop; the next tick carries it out.
+
+    `by` is who asks, `cause` what kind of thing: a person, an interlock, an early outcome, the budget, an amendment.
 
     Raises:
         CampaignError: if there is no such campaign or trial, or it has ended.
@@ -80,25 +97,43 @@ def request_stop(lab: Lab, name: str, number: int | None, reason: str, by: str =
         trial = _trial(lab, name, number)
         if trial.status.ended:
             raise CampaignError(f"trial {number} has ended ({trial.status}); there is nothing to stop.")
-    _wake(lab, name)
-    lab.store.request_stop(name, number, reason=reason, by=by, lab_time_h=lab.now_h())
+    lab.store.request_stop(name, number, reason=reason, by=by, cause=cause, lab_time_h=lab.now_h())
+    wake(lab, name)
 
 
-def decide_trials(lab: Lab, name: str, numbers: list[int], *, approved: bool) -> None:
-    """Approve or reject proposed trials; all or none.
+def decide_trials(
+    lab: Lab, name: str, numbers: Iterable[int] | None, *, approved: bool, by: str | None = None, reason: str | None = None
+) -> list[Trial]:
+    """Approve or reject proposed trials; all or none, also against a tick at work. Saying it again changes nothing.
+
+    Args:
+        lab: the opened lab.
+        name: the campaign.
+        numbers: the trials; None for all that wait.
+        approved: whether they may run.
+        by: who decides; default the user of this process, `user@host`.
+        reason: why; a rejected trial keeps it.
+
+    Returns:
+        The trials that were decided now.
 
     Raises:
-        CampaignError: if one of them does not wait for a decision.
+        CampaignError: if one of them does not wait for a decision, or all that wait are meant and none does; nothing was decided.
     """
-    waiting = {t.number for t in lab.store.trials(name) if t.status is TrialStatus.PROPOSED}
-    wrong = [n for n in numbers if n not in waiting]
-    if wrong:
-        known = ", ".join(map(str, sorted(waiting))) or "none"
-        raise CampaignError(f"trial {wrong[0]} of '{name}' does not wait for approval (waiting: {known}).")
-    to, reason = (TrialStatus.APPROVED, "approved by a person") if approved else (TrialStatus.CANCELLED, "rejected by a person")
-    for number in numbers:
-        lab.store.move(name, number, to, lab_time_h=lab.now_h(), reason=reason)
-    _wake(lab, name)
+    chosen = waiting_trials(lab, name) if numbers is None else list(numbers)
+    if not chosen and numbers is None:
+        raise CampaignError(f"no trial of '{name}' waits for a decision.")
+    decided = lab.store.decide(
+        name, chosen, approved=approved, by=by or this_person(), reason=reason or None, lab_time_h=lab.now_h()
+    )
+    wake(lab, name)
+    return decided
+
+
+def waiting_trials(lab: Lab, name: str) -> list[int]:
+    """Numbers of the trials that wait for a person's approval."""
+    needed = lab.store.campaign(name).spec.approval.needed
+    return [trial.number for trial in lab.store.trials(name) if trial.status is TrialStatus.PROPOSED and needed(trial.number)]
 
 
 def settle_trial(lab: Lab, name: str, number: int, *, started: bool, by: str = "person") -> Trial:
@@ -119,12 +154,30 @@ def settle_trial(lab: Lab, name: str, number: int, *, started: bool, by: str = "
             name, number, run_ref=ref, started_h=now_h if started_h is None else started_h, fence=fence
         )
     else:
-        reason = f"a {by} found that nothing was started" if trial.run_ref is None else f"a {by} had it given up"
+        _see_that_nothing_runs(lab, name, trial)
+        reason = f"{by} found that nothing was started" if trial.run_ref is None else f"{by} had it given up"
         settled = lab.store.withdraw_dispatch(name, number, fence=fence, reason=reason, lab_time_h=now_h)
     said = {"started": started, "by": by}
     lab.store.log("trial_settled", campaign=name, trial=number, data=said, lab_time_h=now_h)
-    _wake(lab, name)
+    wake(lab, name)
     return settled
+
+
+def _see_that_nothing_runs(lab: Lab, name: str, trial: Trial) -> None:
+    """Ask the cycler once more; the key of a test that was never acknowledged is revoked: a stalled process may yet submit it."""
+    cycler = lab.cyclers_for(lab.store.campaign(name).spec).get(trial.cycler or "")
+    if cycler is None:
+        return
+    with suppress(CyclerUnreachableError):  # then the person's word is all there is
+        if trial.run_ref is None:
+            known = revoked(cycler, trial.key or "") is not None
+        else:
+            known = cycler.status(run_ref_of(trial)).state in (RunState.RUNNING, RunState.FINISHED, RunState.STOPPED)
+        if known:
+            raise CampaignError(
+                f"'{trial.cycler}' knows the test '{trial.key}': it was started. Settle trial {trial.number} as started; its "
+                f"result is then taken in, and `voltloop stop {name} --trial {trial.number}` ends it."
+            )
 
 
 def _found_ref(lab: Lab, name: str, trial: Trial) -> str:
@@ -146,12 +199,11 @@ def _trial(lab: Lab, name: str, number: int) -> Trial:
     return found
 
 
-def _wake(lab: Lab, name: str) -> None:
+def wake(lab: Lab, name: str) -> None:
     """A campaign that waited for a person is looked at afresh: if nothing has changed, it will say so again."""
     if lab.store.campaign(name).status == "needs_attention":
         ended = sum(trial.status.ended for trial in lab.store.trials(name))
-        lab.store.log(RESUMED, campaign=name, data={"ended": ended}, lab_time_h=lab.now_h())
-        lab.store.set_campaign(name, status="running", reason=None, lab_time_h=lab.now_h())
+        lab.store.wake(name, by=this_person(), ended=ended, lab_time_h=lab.now_h())
 
 
 def _wait(lab: Lab, name: str, report: TickReport) -> None:

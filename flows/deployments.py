@@ -1,4 +1,4 @@
-"""The loop as Prefect flows: one tick per campaign on a schedule, and a form that starts a campaign.
+"""The loop as Prefect flows: one tick per campaign on a schedule, and forms: start a campaign, approve trials, stop.
 
 The flows are thin: Prefect schedules, shows and retries. What was dispatched is known to the lab's store alone.
 """
@@ -21,11 +21,12 @@ from prefect.types.entrypoint import EntrypointType
 from pydantic import Field
 
 from flows.artifacts import publish
-from flows.campaign import TickReport, advance_campaign
-from flows.control import start_campaign
+from flows.campaign import advance_campaign
+from flows.control import decide_trials, request_stop, start_campaign
 from flows.examples import write_template
 from flows.lab import Lab, lab_folder
 from flows.spec_check import check_file
+from flows.turns import ticks_in_turn
 from orchestrator.domain.campaign_spec import CAMPAIGN_NAME, Budget, CampaignSpec
 from orchestrator.domain.errors import CampaignError, Fault, SpecError, VoltloopError
 
@@ -41,10 +42,10 @@ class TemplateName(StrEnum):
     REPLAY = "replay"
 
 
-@task(task_run_name="trial {number}: {status}")
-def _trial_changed(number: int, status: str, summary: str) -> str:
+@task(task_run_name="{campaign} trial {number}: {status}")
+def _trial_changed(campaign: str, number: int, status: str) -> str:
     """One trial's change, as a task that the timeline shows."""
-    get_run_logger().info("trial %s is %s: %s", number, status, summary)
+    get_run_logger().info("%s: trial %s is %s", campaign, number, status)
     return status
 
 
@@ -57,28 +58,24 @@ def _publish(folder: str, campaign: str) -> list[str]:
 
 @flow(name="tick", flow_run_name="{campaign}", log_prints=False)
 def tick_campaign(lab: str, campaign: str) -> str:
-    """Do whatever is due in one campaign now; in virtual time, go on for a while."""
+    """Do whatever is due in one campaign now; in virtual time, go on for a while, in turn with the others that run."""
     logger, until = get_run_logger(), time.monotonic() + VIRTUAL_TICKS_S
-    changed: dict[int, str] = {}
+    changed: dict[tuple[str, int], str] = {}
+    states: dict[str, str] = {}
+    news: set[str] = set()
     with Lab.open(lab, create=False) as opened:
-        while True:
-            report = advance_campaign(opened, campaign)
-            logger.info(
-                "%s: %s, lab time %.1f h, changed: %s", campaign, report.status, report.lab_time_h, report.changed or "nothing"
-            )
-            changed |= _said(report)
-            if report.ended or report.skipped or not opened.virtual_time or time.monotonic() > until:
-                break
-    for number, status in changed.items():
-        _trial_changed(number, status, f"campaign {campaign}")
-    if changed or report.ended:
-        _publish(lab, campaign)
-    return report.status
-
-
-def _said(report: TickReport) -> dict[int, str]:
-    states = {trial.number: trial.status.value for trial in report.trials}
-    return {number: states[number] for number in report.changed}
+        for report in ticks_in_turn(opened, campaign, lambda: time.monotonic() < until, logger.error):
+            name, said = report.campaign, report.changed or "nothing"
+            logger.info("%s: %s, lab time %.1f h, changed: %s", name, report.status, report.lab_time_h, said)
+            now = {trial.number: trial.status.value for trial in report.trials}
+            changed |= {(name, number): now[number] for number in report.changed}
+            states[name] = report.status
+            news |= {name} if report.changed or report.ended else set()
+    for (name, number), status in changed.items():
+        _trial_changed(name, number, status)
+    for name in sorted(news):
+        _publish(lab, name)
+    return states[campaign]
 
 
 @flow(name="advance-lab", flow_run_name="advance every running campaign")
@@ -137,6 +134,72 @@ def start_from_form(
     return spec.name
 
 
+class Decision(StrEnum):
+    """What a person says of proposed trials."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+@flow(name="decide-trials", flow_run_name="{decision} trials of {campaign}")
+def decide_from_form(
+    campaign: str,
+    decision: Decision,
+    by: Annotated[str, Field(min_length=1)],
+    trials: list[int] | None = None,
+    all_waiting: bool = False,
+    reason: str = "",
+) -> Any:
+    """Approve or reject trials that wait for a person; all of them or none.
+
+    Args:
+        campaign: The campaign's name.
+        decision: Whether they may run.
+        by: Who decides; kept with the trials.
+        trials: Their numbers, as the campaign's progress artifact lists them.
+        all_waiting: Instead of numbers: every trial that waits at this moment, also one proposed since you looked.
+        reason: Why; kept in the log, and with a rejected trial.
+    """
+    logger, approved = get_run_logger(), decision is Decision.APPROVE
+    try:
+        if bool(trials) == all_waiting:
+            raise CampaignError("name the trials by number, or tick all_waiting.")
+        with Lab.open(lab_folder(None), create=False) as opened:
+            chosen = None if all_waiting else trials
+            decided = decide_trials(opened, campaign, chosen, approved=approved, by=by, reason=reason)
+            publish(opened, campaign)
+    except VoltloopError as error:
+        logger.error("%s", error)
+        return Failed(message=str(error))
+    numbers = [trial.number for trial in decided]
+    logger.info("%s: %s %s by %s", campaign, "approved" if approved else "rejected", numbers or "nothing new", by)
+    return numbers
+
+
+@flow(name="stop-campaign", flow_run_name="stop {campaign}")
+def stop_from_form(
+    campaign: str,
+    reason: Annotated[str, Field(min_length=1)],
+    by: Annotated[str, Field(min_length=1)],
+    trial: Annotated[int, Field(ge=1)] | None = None,
+) -> Any:
+    """Ask for a campaign, or one trial, to stop; the next tick carries it out and verifies it. No emergency stop.
+
+    Args:
+        campaign: The campaign's name.
+        reason: Why; kept with what is stopped.
+        by: Who asks.
+        trial: One trial only.
+    """
+    try:
+        with Lab.open(lab_folder(None), create=False) as opened:
+            request_stop(opened, campaign, trial, reason, by)
+    except VoltloopError as error:
+        get_run_logger().error("%s", error)
+        return Failed(message=str(error))
+    return f"{campaign} is to stop"
+
+
 def _spec_of(lab: Path, name: str, template: TemplateName, spec_toml: str, trials: int, seed: int) -> CampaignSpec:
     """The spec a form describes; its file, and the tables a template brings, stay in the lab's folder."""
     if not CAMPAIGN_NAME.match(name):
@@ -157,9 +220,8 @@ def _spec_of(lab: Path, name: str, template: TemplateName, spec_toml: str, trial
 
 
 def deployments(interval_s: float) -> list[RunnerDeployment]:
-    """The deployments of the served lab (`VOLTLOOP_LAB`): the scheduled tick, one at a time, and the form."""
+    """The deployments of the served lab (`VOLTLOOP_LAB`): the scheduled tick, one at a time, and the forms."""
     make_ticks: Callable[..., Any] = advance_lab.to_deployment
-    make_form: Callable[..., Any] = start_from_form.to_deployment
     one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     options = {"name": "lab", "tags": ["voltloop"], "entrypoint_type": EntrypointType.MODULE_PATH}
     ticks = make_ticks(
@@ -168,4 +230,16 @@ def deployments(interval_s: float) -> list[RunnerDeployment]:
         description="One tick for every running campaign, on a schedule.",
         **options,
     )
-    return [ticks, make_form(description="Start a campaign from a form.", **options)]
+    return [ticks, *(_form(made_from, description, options) for made_from, description in FORMS)]
+
+
+FORMS: tuple[tuple[Any, str], ...] = (
+    (start_from_form, "Start a campaign."),
+    (decide_from_form, "Approve or reject trials that wait for a person."),
+    (stop_from_form, "Ask for a campaign, or one trial, to stop."),
+)
+
+
+def _form(made_from: Any, description: str, options: dict[str, Any]) -> RunnerDeployment:
+    made: RunnerDeployment = made_from.to_deployment(description=description, **options)
+    return made

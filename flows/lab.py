@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flows.cyclers import DEFAULT_CYCLERS, make_cycler, make_cyclers
+from flows.cyclers import DEFAULT_CYCLERS, cycler_faults, make_cycler, make_cyclers
+from flows.estop_records import take_in
+from flows.lab_folder import DATABASE_FILE, DATABASE_VARIABLE, LAB_VARIABLE, lab_folder, lost_database
+from flows.latch import EmergencyLatch
+from flows.roster import note_cyclers, note_lab_time
 from orchestrator.domain.campaign_spec import CampaignSpec, CyclerSpec
 from orchestrator.domain.clock import Clock, SystemClock, VirtualClock
 from orchestrator.domain.cycler import Cycler, LabBound, VirtualTimeCycler
@@ -21,8 +27,7 @@ from orchestrator.domain.value import to_plain
 from orchestrator.store import RecordingArchive, TrialStore
 from orchestrator.store.engine import system_now
 
-DATABASE_VARIABLE = "VOLTLOOP_DATABASE_URL"
-LAB_VARIABLE = "VOLTLOOP_LAB"
+__all__ = ["DATABASE_VARIABLE", "LAB_VARIABLE", "Lab", "lab_folder"]
 
 
 class Lab:
@@ -34,11 +39,14 @@ class Lab:
         folder: holds the database (unless elsewhere), recordings, cyclers' state and reports.
         store: the only memory.
         archive: closed recordings.
+        latch: which cyclers an emergency stop keeps from being started.
     """
 
     def __init__(self, folder: Path, store: TrialStore, archive: RecordingArchive, clock: Clock | None) -> None:
         self.folder, self.store, self.archive = folder, store, archive
+        self.latch = EmergencyLatch(folder)
         self._clock = clock
+        self._noted: dict[str, tuple[CyclerSpec | str, ...]] = {}
         self._given: tuple[Cycler, ...] | None = None
         self._made: dict[str, Cycler] = {}
 
@@ -70,7 +78,9 @@ class Lab:
         """
         path = lab_folder(folder)
         url = database_url or os.environ.get(DATABASE_VARIABLE)
-        database = path / "voltloop.db"
+        database = path / DATABASE_FILE
+        if not url and (lost := lost_database(path)):
+            raise StoreError(lost)
         if not create and not url and not database.exists():
             raise StoreError(
                 f"there is no lab in '{path}'. Start one with `voltloop run SPEC --lab {path}`, or name another with --lab."
@@ -78,6 +88,8 @@ class Lab:
         _make_folder(path)
         store = TrialStore.open(url or database, busy_timeout_s=busy_timeout_s, now=now)
         lab = cls(path, store, RecordingArchive(path / "recordings"), clock)
+        with suppress(StoreError):  # whoever opens the lab next, or ticks, does it
+            take_in(store, path)
         if cyclers is not None:
             lab._given = _differently_named(cyclers)
             for cycler in lab._given:
@@ -86,14 +98,15 @@ class Lab:
 
     def close(self) -> None:
         """Let go of the database and of what the cyclers hold."""
-        for cycler in self._attached:
+        for cycler in self.cyclers:
             close = getattr(cycler, "close", None)
             if callable(close):
                 close()
         self.store.close()
 
     @property
-    def _attached(self) -> list[Cycler]:
+    def cyclers(self) -> list[Cycler]:
+        """Every cycler in use: those given to `open`, else those that campaigns looked at so far have named."""
         return list(self._given or self._made.values())
 
     def __enter__(self) -> Self:
@@ -135,6 +148,17 @@ class Lab:
             self._attach(cycler)
         return {self._made[text].capabilities.name: self._made[text] for text in wanted}
 
+    def would_run_on(self, named: Iterable[CyclerSpec]) -> tuple[list[Cycler], list[Fault]]:
+        """The cyclers of a spec not yet taken up, and why others cannot be made: none is attached to the lab."""
+        return (list(self._given), []) if self._given is not None else cycler_faults(named)
+
+    def under(self, campaign: str, fence: int) -> Lab:
+        """This lab as a tick sees it that holds the campaign's lock: it writes only while the lock is held under this fence."""
+        _ = self.clock  # one clock for both
+        twin = copy.copy(self)
+        twin.store = self.store.under(campaign, fence)
+        return twin
+
     def recording(self, campaign: str, number: int) -> Recording:
         """What was measured in a finished trial's last attempt.
 
@@ -155,6 +179,31 @@ class Lab:
             key=trial.key,
         )
 
+    def note_time(self) -> None:
+        """Keep lab time where an emergency stop finds it without the database.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        with _writable(self.folder):
+            note_lab_time(self.folder, self.clock)
+
+    def note_cyclers(self, spec: CampaignSpec) -> None:
+        """Keep a campaign's cyclers, and lab time, where an emergency stop finds them without the database.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        own = None if self._given is None else tuple(cycler.capabilities.name for cycler in self._given)
+        cyclers = own or spec.cyclers or DEFAULT_CYCLERS
+        if self._noted.get(spec.name) == cyclers:
+            return
+        ended = {record.name for record in self.store.campaigns() if record.status in ("completed", "stopped")} - {spec.name}
+        with _writable(self.folder):
+            note_lab_time(self.folder, self.clock)
+            note_cyclers(self.folder, spec.name, cyclers, ended=ended, real_time=isinstance(self.clock, SystemClock))
+        self._noted[spec.name] = cyclers
+
     def _attach(self, cycler: Cycler) -> None:
         """Give a cycler its clock and folder, and the store its channels."""
         name = cycler.capabilities.name
@@ -164,7 +213,7 @@ class Lab:
 
     def _fitting_clock(self) -> Clock:
         """Virtual time if every cycler can jump to its next end; a lab opened without cyclers looks at its latest campaign's."""
-        cyclers = self._attached
+        cyclers = self.cyclers
         if not cyclers:
             cyclers = [c for campaign in self.store.campaigns()[-1:] for c in make_cyclers(campaign.spec.cyclers)]
         if cyclers and all(isinstance(cycler, VirtualTimeCycler) for cycler in cyclers):
@@ -185,9 +234,15 @@ def _differently_named(cyclers: Iterable[Cycler]) -> tuple[Cycler, ...]:
     return given
 
 
-def lab_folder(folder: str | Path | None) -> Path:
-    """The lab's folder: as given, else `VOLTLOOP_LAB`, else `./lab`."""
-    return Path(folder or os.environ.get(LAB_VARIABLE) or "lab").expanduser().absolute()
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Say what to do about a folder that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the lab folder '{path}' cannot be written: {error.strerror}. Make it writable, and make room on its disk."
+        ) from None
 
 
 def _make_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.lab import Lab
 from flows.result import RECOMMENDED, campaign_result, ended_with_outcome, last_choice, reference_point_of
+from flows.standing import why
 from orchestrator.campaign import Campaign
 from orchestrator.decision import Recommendation, limit_calibration, pareto_front
 from orchestrator.decision.report import ReportData, render_report
@@ -19,13 +20,16 @@ from orchestrator.domain.candidate import Candidate
 from orchestrator.domain.clock import EPOCH
 from orchestrator.domain.errors import StoreError
 from orchestrator.domain.objectives import Estimate
+from orchestrator.domain.spec_changes import Change
 from orchestrator.domain.trial import Trial
 from orchestrator.store import CampaignRecord, Event
+from orchestrator.store.amendments import AMENDED
 
 LIBRARIES = ("voltloop", "botorch", "gpytorch", "ax-platform", "torch", "pybamm", "numpy", "scipy")
 # Events that a reader of the report wants on the timeline; the rest is in the store.
 _WORTH_READING = ("stop_requested", "trial_failed", "trial_aborted", "trial_early_stopped", "trial_unknown", "trial_cancelled",
-                  "channel_quarantined", "cycler_unreachable", "campaign_", "resumed", "reference_point_fixed")  # fmt: skip
+                  "trial_flagged", "channel_quarantined", "cycler_unreachable", "campaign_", "resumed",
+                  "reference_point_fixed")  # fmt: skip
 
 
 def write_report(lab: Lab, name: str, out: Path | None = None) -> Path:
@@ -65,7 +69,8 @@ def _campaign(lab: Lab, name: str) -> Campaign:
 
 def _posterior(campaign: Campaign) -> dict[int, dict[str, Estimate]]:
     """What the surrogate believes of every candidate that has a measured outcome."""
-    measured = ended_with_outcome(campaign.trials)
+    space = campaign.spec.space  # what lies outside of it since it was amended cannot be asked for
+    measured = [trial for trial in ended_with_outcome(campaign.trials) if not space.violations(trial.candidate)]
     if not measured:
         return {}
     believed = campaign.predict([t.candidate for t in measured])
@@ -86,7 +91,7 @@ def report_data(lab: Lab, name: str) -> ReportData:
     return ReportData(
         spec=campaign.spec,
         status=campaign.status,
-        status_reason=campaign.status_reason,
+        status_reason=why(lab, campaign),
         trials=trials,
         units=_units(trials),
         front=pareto_front(campaign.spec.objectives, campaign.spec.constraints, outcomes, point),
@@ -101,7 +106,7 @@ def report_data(lab: Lab, name: str) -> ReportData:
         limits_violated=result.limits_violated,
         limit_calibration=limit_calibration(lab.store.decisions(name), trials),
         synthetic=any(c.capabilities.synthetic for c in lab.cyclers_for(campaign.spec).values()),
-        events=[_shown(event) for event in lab.store.events(name) if event.kind.startswith(_WORTH_READING)],
+        events=[_shown(event) for event in lab.store.events(name) if _worth_reading(event)],
         provenance=_provenance(lab, campaign),
         spec_version=campaign.spec_version,
         started_h=campaign.started_h,
@@ -142,7 +147,15 @@ def _channel_use(
     return [(cycler, channel, spans) for (cycler, channel), spans in use.items()]
 
 
+def _worth_reading(event: Event) -> bool:
+    """Whether a reader wants it: among approvals only those that a person gave."""
+    return event.kind.startswith(_WORTH_READING) or (event.kind == "trial_approved" and "by" in event.data)
+
+
 def _shown(event: Event) -> tuple[float, str, int | None, str]:
+    if event.kind == AMENDED:
+        changes = "; ".join(str(Change(**change)) for change in event.data["changes"])
+        return event.lab_time_h, event.kind, None, f"version {event.data['spec_version']}, by {event.data['by']}: {changes}"
     told = {key: given for key, given in event.data.items() if key in ("reason", "by", "error", "stopped_because", "why")}
     text = "; ".join(f"{given}" if key == "reason" else f"{key}: {given}" for key, given in told.items() if given)
     return event.lab_time_h, event.kind, event.trial, text

@@ -24,7 +24,7 @@ class _Fields:
 
 @dataclass(frozen=True)
 class TrialResult(_Fields):
-    """One trial as the JSON shows it."""
+    """One trial as the JSON shows it; `flag` says why it would not be started today, although it runs."""
 
     number: int
     status: str
@@ -32,6 +32,8 @@ class TrialResult(_Fields):
     channel: str | None
     outcome: dict[str, dict[str, Any]]
     stopped_because: str | None
+    decided_by: str | None = None
+    flag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,9 @@ def channel_utilisation(lab: Lab, campaign: CampaignRecord, trials: Iterable[Tri
 
 
 def channel_hours(trials: Iterable[Trial], now_h: float) -> float:
-    """Channel time used so far by trials, hours."""
+    """Channel time used so far by trials, hours; a clock that was set back takes nothing away."""
     started = [t for t in trials if t.started_h is not None]
-    return sum((now_h if t.ended_h is None else t.ended_h) - (t.started_h or 0.0) for t in started)
+    return sum(max(0.0, (now_h if t.ended_h is None else t.ended_h) - (t.started_h or 0.0)) for t in started)
 
 
 def last_choice(lab: Lab, name: str) -> tuple[str, Mapping[str, Any]] | None:
@@ -167,6 +169,8 @@ def _trial_result(trial: Trial) -> TrialResult:
         channel=f"{trial.cycler}/{trial.channel}" if trial.channel else None,
         outcome={name: estimate_json(e) for name, e in trial.outcome.items()},
         stopped_because=trial.stopped_because,
+        flag=trial.flag,
+        decided_by=trial.decided_by,
     )
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.cyclers import cycler_faults
+from flows.lab import Lab
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.cycler import Cycler
 from orchestrator.domain.errors import Fault, SpecError
-from orchestrator.domain.spec_file import read_spec
+from orchestrator.domain.spec_file import Check, read_spec
 from orchestrator.features.metrics import known_metrics
 from orchestrator.representation.requests import representation_faults
 from orchestrator.safety.limits import capability_faults
@@ -23,6 +24,30 @@ def check_file(path: Path) -> CampaignSpec:
         SpecError: with every fault, each with its line.
     """
     return read_spec(path, further=[_installed_faults])
+
+
+def amendment_checks(lab: Lab, standing: CampaignSpec) -> list[Check]:
+    """What an amended spec is checked for: what a new one is, by the lab's cyclers, none of which may lose a channel."""
+
+    def installed(sections: Mapping[str, Any]) -> list[Fault]:
+        cyclers, faults = lab.would_run_on(sections.get("cyclers", ()))
+        return _faults_with(sections, cyclers, faults)
+
+    def channels(sections: Mapping[str, Any]) -> list[Fault]:
+        had = {c.capabilities.name: c.capabilities.channels for c in lab.would_run_on(standing.cyclers)[0]}
+        has = {c.capabilities.name: c.capabilities.channels for c in lab.would_run_on(sections.get("cyclers", ()))[0]}
+        lost = {name: [c for c in had[name] if c not in has[name]] for name in had.keys() & has.keys()}
+        return [
+            Fault(
+                f"cyclers[{[c.name for c in sections['cyclers']].index(name)}]",
+                f"'{name}' would lose {', '.join(gone)}, and tests there could not be followed.",
+                f"Keep new tests off with `voltloop channels quarantine {name}/CHANNEL`.",
+            )
+            for name, gone in sorted(lost.items())
+            if gone
+        ]
+
+    return [installed, channels]
 
 
 def check_spec(spec: CampaignSpec, cyclers: Iterable[Cycler]) -> None:
@@ -53,8 +78,12 @@ def advice(spec: CampaignSpec) -> list[str]:
 
 
 def _installed_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    cyclers, faults = cycler_faults(sections.get("cyclers", ()))
-    faults += _metric_faults(sections, cyclers)
+    return _faults_with(sections, *cycler_faults(sections.get("cyclers", ())))
+
+
+def _faults_with(sections: Mapping[str, Any], cyclers: list[Cycler], faults: list[Fault]) -> list[Fault]:
+    """The faults of sections against cyclers, after those of the cyclers themselves."""
+    faults = faults + _metric_faults(sections, cyclers)
     try:
         spec = CampaignSpec(**sections)
     except (SpecError, TypeError):

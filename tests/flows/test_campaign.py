@@ -59,7 +59,8 @@ def test_a_campaign_runs_to_its_end_and_gives_the_json_of_the_contract(lab):
     plain = json.loads(json.dumps(result.to_json()))
     wanted = "campaign status spec_version trials front hypervolume recommendation limits_violated channel_utilisation"
     assert set(plain) == {*wanted.split(), "lab_time_h", "wall_s", "report"}
-    assert set(plain["trials"][0]) == {"number", "status", "candidate", "channel", "outcome", "stopped_because"}
+    named = {"number", "status", "candidate", "channel", "outcome", "stopped_because"}
+    assert set(plain["trials"][0]) == named | {"decided_by", "flag"}
     assert set(plain["trials"][0]["outcome"]["result"]) == {"mean", "sem", "source", "unit"}
     assert set(plain["recommendation"]) == {"trial", "candidate", "expected", "preference"}
     assert plain["status"] == "completed"
@@ -221,8 +222,8 @@ def test_proposals_wait_for_a_person_where_the_spec_says_so(lab):
     result = resume_campaign(lab, "small")
     assert result.status == "completed"
     assert [t.status for t in result.trials].count("cancelled") == 1
-    with pytest.raises(CampaignError, match="trial 1 of 'small' does not wait for approval"):
-        decide_trials(lab, "small", [1], approved=True)
+    with pytest.raises(CampaignError, match="trial 1 is completed, approved by"):
+        decide_trials(lab, "small", [1], approved=False)
 
 
 def test_channel_hours_are_a_budget(lab):

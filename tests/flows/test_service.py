@@ -64,10 +64,10 @@ class Server:
         found = self.until(lambda: [d["id"] for d in self.post("/deployments/filter") if d["entrypoint"].endswith(flow)])
         return found[0]
 
-    def start(self, **parameters) -> str:
-        """Fill in the form; the id of its flow run."""
+    def start(self, form: str = "start_from_form", **parameters) -> str:
+        """Fill in a form; the id of its flow run."""
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return self.post(f"/deployments/{self.deployment('start_from_form')}/create_flow_run", **body)["id"]
+        return self.post(f"/deployments/{self.deployment(form)}/create_flow_run", **body)["id"]
 
     def ended(self, run: str) -> dict:
         """The flow run, once it has ended."""
@@ -97,8 +97,10 @@ def select_pause() -> None:
     select.select([], [], [], 0.3)
 
 
-@pytest.fixture
-def served(tmp_path):
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """One served lab for all: a Prefect server takes its time."""
+    tmp_path = tmp_path_factory.mktemp("served")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -144,3 +146,28 @@ def test_the_form_starts_a_campaign_ticks_advance_it_and_artifacts_appear(served
     names = {r["name"]: r["tags"] for r in server.post("/flow_runs/filter", limit=50)}
     assert "campaign:from-form" in names["from-form"]
     assert (folder / "lab" / "reports" / "from-form.html").is_file()
+
+
+def test_a_person_approves_and_stops_from_the_forms(served):
+    """The artifact shows what waits; the form decides it in the person's name; a faulty form fails with the message."""
+    server, folder = served
+    asking = spec_text(folder) + '[approval]\nmode = "every"\n'
+    assert server.ended(server.start(name="asking", spec_toml=asking))["state_type"] == "COMPLETED"
+    Server.until(lambda: "Waiting" in server.artifacts()["asking-progress"]["data"])
+    assert "`voltloop approve asking 1 2`" in server.artifacts()["asking-progress"]["data"]
+    form = {"form": "decide_from_form", "campaign": "asking"}
+    faulty = server.start(**form, decision="approve", by="ada", trials=[1, 77])
+    approved = server.start(**form, decision="approve", by="ada", trials=[1])
+    rejected = server.start(**form, decision="reject", by="bob", trials=[2], reason="too hot")
+    assert "no trial 77" in server.ended(faulty)["state"]["message"]
+    assert {server.ended(run)["state_type"] for run in (approved, rejected)} == {"COMPLETED"}
+    Server.until(lambda: _row(server, 1)["status"] in ("running", "completed"))
+    assert _row(server, 1)["decided by"] == "ada"
+    assert _row(server, 2)["why it stopped"] == "rejected by bob: too hot"
+    server.start("stop_from_form", campaign="asking", by="ada", reason="seen enough")
+    Server.until(lambda: "stopped" in server.artifacts()["asking-progress"]["description"])
+
+
+def _row(server: Server, number: int) -> dict:
+    rows = json.loads(server.artifacts()["asking-trials"]["data"])
+    return next(row for row in rows if row["trial"] == number)
