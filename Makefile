@@ -27,7 +27,7 @@ test: $(VENV)/.test   ## everything that CI runs
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test   ## mend what can be mended, show the rest
 	$(BIN)/python -m ruff format .
@@ -55,7 +55,9 @@ race: $(VENV)/.test
 	$(BIN)/python benchmarks/multi_objective.py
 	$(BIN)/python benchmarks/latency.py
 
-torture: $(VENV)/.test   ## long fault runs: kill -9 at random moments
+torture: $(VENV)/.test   ## a thousand seeds of the deterministic simulation, then real processes killed at random moments
+	$(BIN)/python -m tests.torture --seeds 1000
+	$(BIN)/python benchmarks/killed_processes.py
 	$(BIN)/python benchmarks/kill_and_resume.py --kills 10
 
 clean:

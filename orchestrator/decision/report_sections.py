@@ -206,7 +206,8 @@ def trial_table(data: ReportData, trials: Sequence[Trial], caption: str, whole: 
 
 def _trial_row(data: ReportData, trial: Trial, columns: Sequence[str], whole: bool) -> str:
     on_front = data.front is not None and trial.number in data.front.trials
-    roles = {"recommended": trial.number == data.recommended, "front": on_front and whole}
+    flagged = whole and trial.flag is not None and not trial.status.ended
+    roles = {"recommended": trial.number == data.recommended, "front": on_front and whole, "flagged": flagged}
     marks = ", ".join(role for role, plays in roles.items() if plays)
     cells = [
         f'<th scope="row" data-sort="{trial.number}">{trial.number}{f"<small>{marks}</small>" if marks else ""}</th>',
@@ -216,7 +217,7 @@ def _trial_row(data: ReportData, trial: Trial, columns: Sequence[str], whole: bo
     ]
     if whole:
         cells.append(f"<td>{escape(' '.join(p for p in (trial.cycler, trial.channel) if p))}</td>")
-        cells.append(f'<td class="wide">{escape(trial.stopped_because or "")}</td>')
+        cells.append(f'<td class="wide">{escape(trial.stopped_because or trial.flag or "")}</td>')
     anchor = f' id="trial-{trial.number}"' if whole else ""
     chosen = ' class="chosen"' if roles["recommended"] else ""
     return f"<tr{anchor}{chosen}>{''.join(cells)}</tr>"
