@@ -93,3 +93,7 @@ class NeedsPersonError(VoltloopError):
 
 class NoSafeCandidateError(NeedsPersonError):
     """No candidate's pessimistic bound keeps the safe limits: nothing may be proposed."""
+
+
+class FormatError(VoltloopError):
+    """A file that cannot be read as what it claims to be; the message names the file, the place and the remedy."""

@@ -33,6 +33,8 @@ BDF_COLUMNS: dict[str, str] = {
     "real_impedance_ohm": "f",
     "imaginary_impedance_ohm": "f",
 }
+# Columns of our own: `quality_flags` is a sum of `domain.quality.QualityFlag`s, 0 where nothing is wrong with a row.
+OWN_COLUMNS: dict[str, str] = {"quality_flags": "i"}
 # A check-up (reference performance test) follows the cycle whose number its rows carry, but is no part of it. Its steps
 # are told by their identifier in the program, `step_id`: the first step of a check-up has this one plus one.
 CHECKUP_STEP_ID = 10_000
@@ -111,7 +113,7 @@ def column_faults(columns: Columns) -> list[Fault]:
     faults += [
         Fault(n, "is not a Battery Data Format name.", f"Known: {', '.join(BDF_COLUMNS)}.")
         for n in columns
-        if n not in BDF_COLUMNS
+        if n not in BDF_COLUMNS and n not in OWN_COLUMNS
     ]
     lengths = {name: len(array) for name, array in columns.items()}
     if len(set(lengths.values())) > 1:
