@@ -155,7 +155,7 @@ def amend_campaign(
             stop_flagged=stop_forbidden,
             reopen=report.reopened,
         )
-    wake(lab, name)
+    wake(lab, name, looked=True)
     return report
 
 

@@ -167,7 +167,7 @@ def hear_again(tick: Tick) -> None:
     if not (tick.campaign.status_reason or "").startswith(NO_ANSWER):
         return
     if any(heard_of(tick, name) for name in list(tick.heard)) or not tick.having(_S.RUNNING, _S.DISPATCHING):
-        store.wake(name, by="the cyclers answer", ended=looked_at(tick), lab_time_h=tick.bench.now_h)
+        store.wake(name, by="the cyclers answer", lab_time_h=tick.bench.now_h)
 
 
 def _unheard_since_told(tick: Tick, trial: Trial) -> bool:
@@ -190,4 +190,4 @@ def look_again(tick: Tick) -> None:
     if question is not None and question != tick.campaign.status_reason:
         store.ask_person(name, question, asks=STATE, lab_time_h=now_h)
     elif question is None and (kind == STATE or store.events(name, limit=1)[-1].id != asked[-1].id):
-        store.wake(name, by="what was asked has been answered", ended=looked_at(tick), lab_time_h=now_h)
+        store.wake(name, by="what was asked has been answered", lab_time_h=now_h)

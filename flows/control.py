@@ -62,7 +62,7 @@ def resume_campaign(lab: Lab, name: str, on_tick: OnTick | None = None) -> Campa
     Raises:
         CampaignError: if there is none of that name.
     """
-    wake(lab, name)
+    wake(lab, name, looked=True)
     try:
         while not (report := _advance(lab, name, on_tick)).ended:
             _wait(lab, name, report)
@@ -199,11 +199,12 @@ def _trial(lab: Lab, name: str, number: int) -> Trial:
     return found
 
 
-def wake(lab: Lab, name: str) -> None:
-    """A campaign that waited for a person is looked at afresh: if nothing has changed, it will say so again."""
-    if lab.store.campaign(name).status == "needs_attention":
-        ended = sum(trial.status.ended for trial in lab.store.trials(name))
-        lab.store.wake(name, by=this_person(), ended=ended, lab_time_h=lab.now_h())
+def wake(lab: Lab, name: str, *, looked: bool = False) -> None:
+    """A campaign that waited for a person is looked at afresh: if nothing has changed, it will say so again.
+
+    `looked` says that the person has looked at what has ended and wants to go on all the same.
+    """
+    lab.store.wake(name, by=this_person(), lab_time_h=lab.now_h(), looked=looked)
 
 
 def _wait(lab: Lab, name: str, report: TickReport) -> None:

@@ -44,7 +44,7 @@ def dispatch(bench: Bench, trial: Trial, cycler: Cycler, channel: str) -> Trial:
     intent = bench.lab.store.begin_dispatch(
         bench.campaign.name, trial.number, cycler=name, channel=channel, lab_time_h=bench.now_h
     )
-    return trial if intent is None else continue_dispatch(bench, intent, fresh=True)
+    return trial if intent is None else continue_dispatch(bench, intent)
 
 
 def reconcile_dispatch(bench: Bench, trial: Trial, doubt: str | None = None) -> Trial:
@@ -58,19 +58,17 @@ def reconcile_dispatch(bench: Bench, trial: Trial, doubt: str | None = None) -> 
         return _asked_in_vain(bench, trial, error)
 
 
-def continue_dispatch(bench: Bench, trial: Trial, doubt: str | None = None, *, fresh: bool = False) -> Trial:
+def continue_dispatch(bench: Bench, trial: Trial, doubt: str | None = None) -> Trial:
     """From a stored intent to an acknowledged run, or to an intent given up.
 
     Args:
         bench: what it is done with.
         trial: with its intent.
         doubt: why it must not be started any more; if it runs already it is adopted all the same.
-        fresh: the intent was written just now, so nobody can have submitted its key. A cycler that knows it all the same was
-            used from another copy of this lab, and the test may be another candidate's.
     """
     cycler = bench.cycler_of(trial)
     try:
-        return _carry_through(bench, trial, cycler, doubt, fresh=fresh)
+        return _carry_through(bench, trial, cycler, doubt)
     except CyclerUnreachableError as error:
         return _unanswered(bench, trial, cycler, error)
     except StaleFenceError:
@@ -88,7 +86,7 @@ def close_intent(bench: Bench, trial: Trial, reason: str) -> Trial:
         if not cycler.capabilities.searchable:
             return _leave_to_a_person(bench, trial, cycler)
         ref = cycler.find(_key(trial))
-        return _give_up(bench, trial, cycler, reason) if ref is None else _acknowledge(bench, trial, cycler, ref)
+        return _give_up(bench, trial, cycler, reason) if ref is None else _adopt(bench, trial, cycler, ref)
     except CyclerUnreachableError:
         return trial
 
@@ -98,11 +96,11 @@ def revoked(cycler: Cycler, key: str) -> RunRef | None:
     return cycler.revoke(key) if isinstance(cycler, Revocable) else None
 
 
-def _carry_through(bench: Bench, trial: Trial, cycler: Cycler, doubt: str | None, *, fresh: bool) -> Trial:
+def _carry_through(bench: Bench, trial: Trial, cycler: Cycler, doubt: str | None) -> Trial:
     request, faults = _checked_request(bench, trial, cycler)
     ref = cycler.find(_key(trial))
     if ref is not None:
-        return _of_a_copy(bench, trial, cycler, ref, request) if fresh else _acknowledge(bench, trial, cycler, ref)
+        return _adopt(bench, trial, cycler, ref)
     if request is None or faults:
         return _give_up(bench, trial, cycler, "unsafe: " + " ".join(map(str, faults)), TrialStatus.CANCELLED)
     if doubt:
@@ -126,12 +124,17 @@ def _carry_through(bench: Bench, trial: Trial, cycler: Cycler, doubt: str | None
         return _give_up(bench, trial, cycler, f"refused by {cycler.capabilities.name}: {error}", TrialStatus.CANCELLED)
 
 
-def _of_a_copy(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, request: RunRequest | None) -> Trial:
-    """A test under a key that nobody here can have submitted: adopted if it is the same test there, else its key is used up.
+def _adopt(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> Trial:
+    """A test that the cycler knows under the intent's key.
 
-    To submit a known key starts nothing, and is refused where the content is another.
+    While the intent was never confirmed nobody here can have submitted it: it was started from another copy of this lab, and may
+    be another candidate's. Then it is adopted if it is the same test there, else its key is used up. To submit a known
+    key starts nothing, and is refused where the content is another.
     """
+    if bench.lab.store.was_confirmed(bench.campaign.name, trial.number):
+        return _acknowledge(bench, trial, cycler, ref)
     same: RunRef | None = None
+    request, _ = _checked_request(bench, trial, cycler)
     if request is not None and ref.channel == trial.channel:
         with suppress(RequestRefusedError):
             same = cycler.submit(request)
@@ -192,7 +195,7 @@ def _give_up(
     """Nothing was started: see to it that nothing will be, free the channel, and end the trial or let it wait again."""
     ref = revoked(cycler, _key(trial))
     if ref is not None:
-        return _acknowledge(bench, trial, cycler, ref)
+        return _adopt(bench, trial, cycler, ref)
     store, name = bench.lab.store, bench.campaign.name
     back = store.withdraw_dispatch(name, trial.number, fence=_fence(trial), reason=reason, lab_time_h=bench.now_h)
     if end is None:
@@ -215,7 +218,7 @@ def _asked_in_vain(bench: Bench, trial: Trial, error: CyclerUnreachableError) ->
 def _leave_to_a_person(bench: Bench, trial: Trial, cycler: Cycler) -> Trial:
     """Whether another process started it cannot be searched for; if it has not yet, see to it that it never will."""
     ref = revoked(cycler, _key(trial))
-    return _park(bench, trial, ENDED_WHILE_STARTING) if ref is None else _acknowledge(bench, trial, cycler, ref)
+    return _park(bench, trial, ENDED_WHILE_STARTING) if ref is None else _adopt(bench, trial, cycler, ref)
 
 
 def _park(bench: Bench, trial: Trial, reason: str) -> Trial:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flows.attention import looked_at
 from flows.bench import Bench
 from flows.estop_records import stop_since_dispatch, take_in
 from flows.latch import EMERGENCY, StopOrder
@@ -45,7 +44,7 @@ def go_on_when_lifted(tick: Tick) -> None:
     if tick.emergency or not (tick.campaign.status_reason or "").startswith(EMERGENCY):
         return
     store, name, now_h = tick.bench.lab.store, tick.campaign.name, tick.bench.now_h
-    store.wake(name, by="the emergency stop was lifted", ended=looked_at(tick), lab_time_h=now_h)
+    store.wake(name, by="the emergency stop was lifted", lab_time_h=now_h)
 
 
 def stop_if_latched(bench: Bench, cycler: Cycler, ref: RunRef, status: RunStatus) -> RunStatus:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from orchestrator.domain.campaign_spec import CampaignSpec
 from orchestrator.domain.errors import CampaignError
@@ -14,7 +14,7 @@ from orchestrator.domain.trial import TrialStatus
 from orchestrator.domain.value import to_plain
 from orchestrator.store.ledger import Ledger, campaign_row, current_spec, row_id, stop_reasons, trial_row
 from orchestrator.store.plain import RESUMED, CampaignRecord, CampaignStatus, StopCause
-from orchestrator.store.tables import CAMPAIGN_STATUSES, CampaignRow, SpecVersionRow, StopRequestRow
+from orchestrator.store.tables import CAMPAIGN_STATUSES, CampaignRow, EventRow, SpecVersionRow, StopRequestRow, TrialRow
 
 ENDED = ("completed", "stopped")
 
@@ -100,14 +100,14 @@ class CampaignLedger(Ledger):
             session.flush()
             return _record(session, row)
 
-    def wake(self, name: str, *, by: str, ended: int, lab_time_h: float) -> bool:
+    def wake(self, name: str, *, by: str, lab_time_h: float, looked: bool = False) -> bool:
         """Have a campaign that waits for a person go on; one that does not wait, or has been stopped meanwhile, stays as it is.
 
         Args:
             name: the campaign.
             by: who or what has it go on.
-            ended: how many of its trials had ended when whoever it was looked at them.
             lab_time_h: lab time, hours.
+            looked: whether a person has looked at the trials that have ended; else the look before stands.
 
         Returns:
             Whether it waited.
@@ -116,6 +116,7 @@ class CampaignLedger(Ledger):
             row = campaign_row(session, name, change=True)
             if row.status != "needs_attention":
                 return False
+            ended = _ended(session, row) if looked else _ended_at_last_look(session, row)
             self._event(session, RESUMED, campaign=row, lab_time_h=lab_time_h, data={"ended": ended, "by": by})
             self._set_status(session, row, "running", None, lab_time_h)
             session.add(row)
@@ -185,6 +186,18 @@ def _name_taken(name: str) -> CampaignError:
     return CampaignError(
         f"this lab has a campaign '{name}' already. Go on with it with `voltloop resume {name}`, or give the spec another name."
     )
+
+
+def _ended(session: Session, row: CampaignRow) -> int:
+    ends = [status.value for status in TrialStatus if status.ended]
+    query = select(func.count()).where(TrialRow.campaign_id == row_id(row), col(TrialRow.status).in_(ends))
+    return session.exec(query.select_from(TrialRow)).one()
+
+
+def _ended_at_last_look(session: Session, row: CampaignRow) -> int:
+    looks = select(EventRow).where(EventRow.campaign_id == row_id(row), EventRow.kind == RESUMED)
+    last = session.exec(looks.order_by(col(EventRow.id).desc()).limit(1)).first()
+    return 0 if last is None else int(last.data.get("ended", 0))
 
 
 def lift_stop_requests(session: Session, campaign_id: int, lab_time_h: float) -> None:

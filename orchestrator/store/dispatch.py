@@ -70,7 +70,7 @@ class DispatchLedger(Ledger):
         )
 
     def confirm_intent(self, name: str, number: int, *, fence: int) -> Trial:
-        """Make sure, right before the cycler is asked to start it, that the intent is still the one that counts.
+        """Make sure, right before the cycler is asked to start it, that the intent is still the one that counts, and note it.
 
         Under a campaign's lock (`under`) the lock is verified and renewed in the same transaction.
 
@@ -86,7 +86,15 @@ class DispatchLedger(Ledger):
             _check_fence(row, fence)
             if row.status != _S.DISPATCHING:
                 raise StaleFenceError(f"trial {number} is {row.status}; its intent under fence {fence} was given up.")
+            attempt = _attempt(session, row)
+            attempt.confirmed = True
+            session.add(attempt)
             return plain_trial(session, campaign, row)
+
+    def was_confirmed(self, name: str, number: int) -> bool:
+        """Whether the intent that a trial holds was ever confirmed; if not, nobody of this lab can have submitted its key."""
+        with self.database.read() as session:
+            return _attempt(session, trial_row(session, campaign_row(session, name), number)).confirmed
 
     def acknowledge(self, name: str, number: int, *, run_ref: str, started_h: float, fence: int, adopted: bool = False) -> Trial:
         """Note that the cycler runs it: `dispatching` or `unknown` becomes `running`. Saying so twice is harmless.

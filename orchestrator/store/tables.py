@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, CheckConstraint, DateTime, Double, ForeignKeyConstraint, Index, MetaData, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, DateTime, Double, ForeignKeyConstraint, Index, MetaData, UniqueConstraint, true
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
@@ -146,7 +146,10 @@ class TrialRow(Row, table=True):
 
 
 class AttemptRow(Row, table=True):
-    """One try at a trial, under a key that is never used again."""
+    """One try at a trial, under a key that is never used again.
+
+    `confirmed` says that its cycler may have been asked to start it; nobody has submitted the key of one that is not.
+    """
 
     __tablename__ = "attempts"
     __table_args__: ClassVar[Any] = (
@@ -169,6 +172,7 @@ class AttemptRow(Row, table=True):
     started_h: float | None = Field(default=None, sa_type=Double)
     closed_h: float | None = Field(default=None, sa_type=Double)
     reason: str | None = None
+    confirmed: bool = Field(default=False, sa_column_kwargs={"server_default": true()})
 
 
 class ChannelRow(Row, table=True):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from adapters.replay import ReplayCycler
 from flows import Lab, advance_campaign, resume_campaign, start_campaign
 from flows.artifacts import _progress_text
 from flows.bench import Bench
@@ -15,8 +16,8 @@ from flows.report import report_data
 from flows.result import campaign_result
 from flows.tick import Tick, move
 from orchestrator.domain import Approval, Budget, TrialStatus
-from orchestrator.domain.errors import CampaignError
-from tests.flows.conftest import replay, small_spec
+from orchestrator.domain.errors import CampaignError, RequestRefusedError
+from tests.flows.conftest import ROWS, replay, small_spec
 
 EVERY = Approval("every")
 
@@ -143,3 +144,23 @@ def test_who_asked_for_a_stop_is_recorded_too(folder, capsys):
     assert command(folder, "stop", "small", "--reason", "enough", "--by", "bob@bench", capsys=capsys)[0] == 0
     with Lab.open(folder) as lab:
         assert [event.data["by"] for event in lab.store.events("small", kinds=["stop_requested"])] == [this_person(), "bob@bench"]
+
+
+class Refusing(ReplayCycler):
+    """Starts nothing."""
+
+    def submit(self, request):
+        """No."""
+        raise RequestRefusedError("the chamber door is open")
+
+
+def test_approving_what_comes_next_is_no_look_at_what_failed(folder):
+    """Four failures in a row are put before a person however many approvals came between; only going on says they were seen."""
+    with Lab.open(folder, cyclers=[Refusing(ROWS, "result", channels=2)]) as lab:
+        start_campaign(lab, small_spec(approval=EVERY))
+        for _ in range(6):
+            advance_campaign(lab, "small")
+            if waiting_trials(lab, "small"):
+                decide_trials(lab, "small", waiting_trials(lab, "small")[:1], approved=True)
+        assert "the last 4 trials all failed" in lab.store.campaign("small").status_reason
+        assert len([t for t in lab.store.trials("small") if t.status.ended]) == 4

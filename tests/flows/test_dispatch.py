@@ -4,7 +4,9 @@ import pytest
 
 from adapters.replay import ReplayCycler
 from flows import Lab, advance_campaign, start_campaign
+from flows.bench import Bench
 from flows.control import request_stop, resume_campaign, settle_trial
+from flows.dispatch import close_intent, reconcile_dispatch
 from orchestrator.domain import Approval, Budget, RunState, RunStatus
 from orchestrator.domain.clock import AcceleratedClock
 from orchestrator.domain.errors import CampaignError, KeyRevokedError
@@ -45,6 +47,31 @@ def test_the_same_test_of_a_copy_is_adopted(lab):
     cycler = submitted_elsewhere(lab, "small/1/1", 3)
     assert resume_campaign(lab, "small").status == "completed"
     assert cycler.physical_starts() == {"small/1/1": 1}
+
+
+@pytest.mark.parametrize("settle", [reconcile_dispatch, lambda bench, trial: close_intent(bench, trial, "amended")])
+def test_an_intent_left_by_a_killed_process_adopts_no_other_candidate(lab, settle):
+    """It died between the intent and the question, so it cannot have started what the cycler knows."""
+    spec = small_spec()
+    start_campaign(lab, spec)
+    lab.store.add_trials("small", [NewTrial(spec.space.candidate(3), "person", TrialStatus.APPROVED)], lab_time_h=0.0)
+    submitted_elsewhere(lab, "small/1/1", 7)
+    intent = lab.store.begin_dispatch("small", 1, cycler="replay", channel="1", lab_time_h=0.0)
+    bench = Bench(lab, lab.store.campaign("small"), lab.cyclers_for(spec))
+    assert settle(bench, intent).status is TrialStatus.APPROVED
+    assert "small/1/1 is another test's key" in lab.store.events("small", kinds=["dispatch_withdrawn"])[0].data["reason"]
+
+
+def test_an_intent_that_was_confirmed_adopts_its_run(lab):
+    """The process died after the cycler was asked to start it."""
+    spec = small_spec()
+    start_campaign(lab, spec)
+    lab.store.add_trials("small", [NewTrial(spec.space.candidate(3), "person", TrialStatus.APPROVED)], lab_time_h=0.0)
+    intent = lab.store.begin_dispatch("small", 1, cycler="replay", channel="1", lab_time_h=0.0)
+    lab.store.confirm_intent("small", 1, fence=intent.fence)
+    submitted_elsewhere(lab, "small/1/1", 3)
+    bench = Bench(lab, lab.store.campaign("small"), lab.cyclers_for(spec))
+    assert reconcile_dispatch(bench, intent).status is TrialStatus.RUNNING
 
 
 def unknown_trial(lab):
@@ -122,7 +149,7 @@ def test_a_late_wake_up_undoes_no_stop(lab):
     advance_campaign(lab, "small")
     request_stop(lab, "small", None, "smells burnt")
     assert resume_campaign(lab, "small").status == "stopped"
-    assert not lab.store.wake("small", by="late", ended=0, lab_time_h=0.0)
+    assert not lab.store.wake("small", by="late", lab_time_h=0.0)
     assert lab.store.campaign("small").status == "stopped"
 
 

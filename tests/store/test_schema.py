@@ -157,7 +157,7 @@ def test_nothing_of_a_past_lab_is_lost(past: tuple[str, str]) -> None:
 
 
 # Values of columns that past programs did not have, where they are not simply unknown.
-SUPPOSED = {"stop_requests": {"cause": "person"}}
+SUPPOSED = {"stop_requests": {"cause": "person"}, "attempts": {"confirmed": True}}
 
 
 def _plain(given: object) -> object:

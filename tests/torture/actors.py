@@ -168,7 +168,7 @@ class Person:
             self._decide(lab, name, number, approved=self.bench.world.dice.random() < 0.8)
         self._mend(lab)
         if campaign.status == "needs_attention" and self._waits_for_a_word(lab, name):
-            wake(lab, name)
+            wake(lab, name, looked=True)
 
     def _decide(self, lab: Lab, name: str, number: int, *, approved: bool) -> None:
         judge = self.bench.judge

@@ -19,6 +19,7 @@ def upgrade() -> None:
     # Plainly, without a rebuilt table: its triggers would be lost.
     op.add_column("spec_versions", sa.Column("amended_by", sa.String(), nullable=True))
     op.add_column("spec_versions", sa.Column("past_values", sa.JSON(), nullable=True))
+    op.add_column("attempts", sa.Column("confirmed", sa.Boolean(), nullable=False, server_default=sa.true()))
     op.add_column("trials", sa.Column("decided_by", sa.String(), nullable=True))
     op.add_column("trials", sa.Column("flag", sa.String(), nullable=True))
     with op.batch_alter_table("stop_requests") as stops:
