@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.domain.objectives import Estimate
 
-# Machine-readable names of the Battery Data Format with their numpy kinds; `cycle_count` numbers cycles from 1.
+# Machine-readable names of the Battery Data Format, ontology 1.2.0 (https://github.com/battery-data-alliance/battery-data-format),
+# with their numpy kinds. Left out: `step_type`, which is text, and the deprecated `*_millisecond`, which are read as seconds.
+# `step_capacity_ah` and `step_energy_wh` are deprecated names of `step_cumulative_*`. Cycle numbers start where the instrument does.
 BDF_COLUMNS: dict[str, str] = {
     "test_time_second": "f",
     "voltage_volt": "f",
@@ -21,17 +23,53 @@ BDF_COLUMNS: dict[str, str] = {
     "step_count": "i",
     "step_index": "i",
     "step_id": "i",
+    "record_index": "i",
+    "step_time_second": "f",
     "ambient_temperature_celsius": "f",
     "surface_temperature_celsius": "f",
-    "charging_capacity_ah": "f",
+    "temperature_t1_celsius": "f",
+    "temperature_t2_celsius": "f",
+    "temperature_t3_celsius": "f",
+    "temperature_t4_celsius": "f",
+    "temperature_t5_celsius": "f",
+    "charging_capacity_ah": "f",  # since the start of the test, as are all that name neither step nor cycle
     "discharging_capacity_ah": "f",
+    "net_capacity_ah": "f",
+    "cumulative_capacity_ah": "f",
     "step_capacity_ah": "f",
+    "step_charging_capacity_ah": "f",
+    "step_discharging_capacity_ah": "f",
+    "step_net_capacity_ah": "f",
+    "step_cumulative_capacity_ah": "f",
+    "cycle_charging_capacity_ah": "f",
+    "cycle_discharging_capacity_ah": "f",
+    "cycle_net_capacity_ah": "f",
+    "cycle_cumulative_capacity_ah": "f",
     "charging_energy_wh": "f",
     "discharging_energy_wh": "f",
+    "net_energy_wh": "f",
+    "cumulative_energy_wh": "f",
+    "step_energy_wh": "f",
+    "step_charging_energy_wh": "f",
+    "step_discharging_energy_wh": "f",
+    "step_net_energy_wh": "f",
+    "step_cumulative_energy_wh": "f",
+    "cycle_charging_energy_wh": "f",
+    "cycle_discharging_energy_wh": "f",
+    "cycle_net_energy_wh": "f",
+    "cycle_cumulative_energy_wh": "f",
+    "power_watt": "f",
     "internal_resistance_ohm": "f",
+    "dc_internal_resistance_ohm": "f",
+    "ac_internal_resistance_ohm": "f",
     "frequency_hertz": "f",
     "real_impedance_ohm": "f",
     "imaginary_impedance_ohm": "f",
+    "absolute_impedance_ohm": "f",
+    "phase_degree": "f",
+    "ambient_pressure_pa": "f",
+    "applied_pressure_pa": "f",
+    "surface_pressure_pa": "f",
 }
 # Columns of our own: `quality_flags` is a sum of `domain.quality.QualityFlag`s, 0 where nothing is wrong with a row.
 OWN_COLUMNS: dict[str, str] = {"quality_flags": "i"}
