@@ -13,7 +13,7 @@ from orchestrator.domain.objectives import Estimate
 
 # Machine-readable names of the Battery Data Format, ontology 1.2.0 (https://github.com/battery-data-alliance/battery-data-format),
 # with their numpy kinds. Left out: `step_type`, which is text, and the deprecated `*_millisecond`, which are read as seconds.
-# `step_capacity_ah` and `step_energy_wh` are deprecated names of `step_cumulative_*`. Cycle numbers start where the instrument does.
+# `step_capacity_ah` and `step_energy_wh` are deprecated names of `step_cumulative_*`. Cycles are numbered as the instrument does.
 BDF_COLUMNS: dict[str, str] = {
     "test_time_second": "f",
     "voltage_volt": "f",
