@@ -6,21 +6,20 @@ Test cell 22, dead after 148 cycles, is left out, as published tables do. The da
 
 from __future__ import annotations
 
-import csv
-import gzip
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from orchestrator.domain import Candidate, Protocol
 from orchestrator.domain.cell_design import cell_design
-from orchestrator.domain.spec_file import data_folder
 from orchestrator.features.discharge_curves import delta_q_features
 from orchestrator.representation.charging import two_step_charge
+from orchestrator.store.datasets import open_dataset
 
 Array = NDArray[np.float64]
 DESIGN = cell_design("lfp_a123")
@@ -77,9 +76,9 @@ class LifeRecord:
 @cache
 def cells(split: str) -> tuple[SeversonCell, ...]:
     """The cells of a split (`train`, `test1`) in the order of their names, without the outlier."""
-    with (data_folder() / "severson_protocols.csv").open() as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == split and row["cell_id"] != OUTLIER]
-    return tuple(_cell(row) for row in sorted(rows, key=lambda row: row["cell_id"]))
+    table = open_dataset("severson_protocols").tables["cells"]
+    chosen = table.filter(pl.col("split") == split, pl.col("cell_id") != OUTLIER).sort("cell_id")
+    return tuple(_cell(row) for row in chosen.iter_rows(named=True))
 
 
 def tuning_cells() -> tuple[SeversonCell, ...]:
@@ -87,10 +86,10 @@ def tuning_cells() -> tuple[SeversonCell, ...]:
     return cells("train")[::2]
 
 
-def _cell(row: dict[str, str]) -> SeversonCell:
-    names = ("C1", "Q1_pct", "C2")
-    candidate = Candidate({**{n: float(row[n]) for n in names}, "discharge_rate_C": DISCHARGE_RATE_C})
-    return SeversonCell(row["cell_id"], row["split"], row["batch_date"], row["policy"], candidate, float(row["cycle_life"]))
+def _cell(row: dict[str, Any]) -> SeversonCell:
+    charge = {"C1": row["C1_rate_C"], "Q1_pct": row["Q1_percent"], "C2": row["C2_rate_C"]}
+    candidate = Candidate({**charge, "discharge_rate_C": DISCHARGE_RATE_C})
+    return SeversonCell(row["cell_id"], row["split"], str(row["batch_date"]), row["policy"], candidate, row["cycle_life"])
 
 
 def real_records(chosen: Sequence[SeversonCell]) -> list[LifeRecord]:
@@ -103,11 +102,9 @@ def real_records(chosen: Sequence[SeversonCell]) -> list[LifeRecord]:
 @cache
 def _capacities() -> dict[str, tuple[Array, Array]]:
     """Cycles and discharge capacities by cell; a median of five takes out single odd cycles."""
-    series: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    with gzip.open(data_folder() / "severson_capacity_full.csv.gz", "rt") as stream:
-        for row in csv.DictReader(stream):
-            series[row["cell_id"]].append((float(row["cycle"]), float(row["Qd_Ah"])))
-    return {name: _smoothed(np.array(points)) for name, points in series.items()}
+    table = open_dataset("severson_capacity").tables["train_and_test1"]
+    by_cell = table.partition_by("cell_id", maintain_order=True, as_dict=True)
+    return {name: _smoothed(rows.drop("cell_id").cast(pl.Float64).to_numpy()) for (name,), rows in by_cell.items()}
 
 
 def _smoothed(points: Array) -> tuple[Array, Array]:
@@ -117,13 +114,11 @@ def _smoothed(points: Array) -> tuple[Array, Array]:
 
 @cache
 def _changes() -> dict[str, Array]:
-    with np.load(data_folder() / "severson_qv.npz") as file:
-        volts = file["V_full"]
-        curves = {split: file[f"{split}_Q10_Q100"].astype(float) for split in ("train", "test1")}
+    curves = open_dataset("severson_qv").curves
     return {
-        f"{split}_{number:02d}": np.interp(-VOLTS, -volts, late - early)
-        for split, both in curves.items()
-        for number, (early, late) in enumerate(both, start=1)
+        name: np.interp(-VOLTS, -each.fine_voltage_V, late - early)
+        for each in (curves["train"], curves["test1"])
+        for name, (early, late) in zip(each.cell_ids, each.fine_discharge_capacity_Ah, strict=True)
     }
 
 
