@@ -191,9 +191,9 @@ class Person:
         world.point(f"come back from {key}")
         world.counts["settled"] += 1
         actor = world.current
-        actor.danger = 5.0  # a terminal left open over lunch, while a colleague does the same
+        actor.absence = 40.0  # a terminal left open over lunch, while a colleague does the same
         self._try("settle", lambda: settle_trial(lab, name, number, started=seen))
-        actor.danger = 1.0
+        actor.absence = 1.0
 
     def _mend(self, lab: Lab) -> None:
         """Take back channels that were put aside, once they work and nothing is on them."""

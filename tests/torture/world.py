@@ -56,13 +56,13 @@ class Actor:
     Attributes:
         body: what it does; called again in a new process (`incarnation`) after each crash.
         host: where its processes run.
-        danger: how much likelier it is to be killed or stalled than others.
+        danger, absence: how much likelier it is to be killed or stalled, or to be stalled, than others.
         heard_s: when the store last answered it.
     """
 
     def __init__(self, world: World, name: str, host: str, body: Callable[[Actor], None]) -> None:
         self.world, self.name, self.host, self.body = world, name, host, body
-        self.incarnation, self.points, self.danger = 1, 0, 1.0
+        self.incarnation, self.points, self.danger, self.absence = 1, 0, 1.0, 1.0
         self.wake_s = self.heard_s = 0.0
         self.doomed = self.done = self.stalled = False
         self.gate = threading.Semaphore(0)
@@ -90,7 +90,7 @@ class Actor:
 
     def _start_anew(self) -> None:
         self.doomed = self.stalled = False
-        self.danger = 1.0
+        self.danger = self.absence = 1.0
         self.incarnation += 1
         if self.world.dice.random() < 0.5:  # in another container: nobody there can tell that the old one is dead
             self.host = f"{self.host.partition('.')[0]}.{self.incarnation}"
@@ -189,7 +189,7 @@ class World:
     def _decide(self, actor: Actor, label: str) -> None:
         plan = self.plan
         danger = actor.danger * next((factor for word, factor in DANGEROUS.items() if word in label), 1.0)
-        crash, stall = danger * plan.crash, danger * plan.stall
+        crash, stall = danger * plan.crash, danger * actor.absence * plan.stall
         if plan.point is not None and actor is self.actors[0] and actor.points == plan.point + 1:
             self.crash(actor) if plan.family == "crash_at" else self._stall(actor)
             return
