@@ -1,1 +1,1 @@
-"""What every fitted thing shares: seeding."""
+"""What every fitted thing shares: seeding, cell-grouped folds, conformal calibration."""
