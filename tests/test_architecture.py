@@ -30,6 +30,8 @@ PLANTED = {
     "Ax enters only through its proposer": ("flows/lab.py", "import ax"),
     "pymatgen enters only through the representation": ("flows/lab.py", "import pymatgen"),
     "PyBaMM enters only through the simulated cycler": ("flows/lab.py", "import pybamm"),
+    "Formats know only the domain": ("adapters/formats/units.py", "import adapters.peers.line_file"),
+    "fastnda and galvani enter only through the formats": ("adapters/replay.py", "import galvani"),
 }
 
 
@@ -89,6 +91,7 @@ def test_every_driver_is_in_the_independence_contract():
         "from typer.testing import CliRunner; from flows.cli import app; assert CliRunner().invoke(app, ['--help']).stdout",
         "from adapters.simulated import SimulatedCycler; SimulatedCycler(channels=2)",
         "from adapters.replay import ReplayCycler",
+        "import adapters.formats; assert not {'pyarrow', 'polars', 'fastnda', 'galvani'} & set(sys.modules)",
     ],
 )
 def test_importing_is_cheap(statement):
