@@ -1,5 +1,28 @@
-"""Early data -> the outcome nobody can wait for, with the error of saying so."""
+"""Early data -> the outcome nobody can wait for, with the error of saying so. Modules are loaded when a name is asked for."""
 
-from orchestrator.prognostics.cycle_life import MSPE, LinearCycleLifeRegressor, expected_mspe
+from __future__ import annotations
 
-__all__ = ["MSPE", "LinearCycleLifeRegressor", "expected_mspe"]
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    **dict.fromkeys(("MSPE", "LinearCycleLifeRegressor", "expected_mspe"), "cycle_life"),
+    "CapacityTrajectoryForecaster": "trajectory",
+    "Forecast": "trajectory",
+    "MonotoneDecayPenalty": "monotone",
+    "MultiTaskRegressor": "multi_task",
+    "TransferRegressor": "transfer",
+    "centered_kernel_alignment": "transfer",
+    "MultipleKernelRidge": "kernel_fusion",
+}
+__all__ = list(_WHERE)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"orchestrator.prognostics.{_WHERE[name]}"), name)
+    raise AttributeError(f"module 'orchestrator.prognostics' has no attribute '{name}'")
