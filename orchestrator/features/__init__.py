@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from orchestrator.features.capacities import CycleCapacities, cycle_capacities
 from orchestrator.features.cycles import cycle_summary
-from orchestrator.features.discharge_curves import delta_q_features, discharge_curve
+from orchestrator.features.delta_q import delta_q_features, delta_q_statistics
+from orchestrator.features.discharge_curves import delta_q_of, discharge_curve, discharge_curves
 from orchestrator.features.metrics import MetricUnavailableError, known_metrics, measure
 
 _LATER = {
@@ -14,11 +16,16 @@ _LATER = {
     "fit_randles": "impedance",
 }
 __all__ = [
+    "CycleCapacities",
     "MetricUnavailableError",
     "checkup_capacity_Ah",
+    "cycle_capacities",
     "cycle_summary",
     "delta_q_features",
+    "delta_q_of",
+    "delta_q_statistics",
     "discharge_curve",
+    "discharge_curves",
     "fit_randles",
     "impedance_spectra",
     "known_metrics",

@@ -1,65 +1,37 @@
-"""Discharge curves Q(V) on a voltage grid, and what their change between two cycles says of a cell's life.
+"""Discharge curves Q(V) on a common voltage grid, for one cycle or many at once.
 
-The change of the curve from an early to a later cycle, Delta Q(V) = Q_late(V) - Q_early(V), foretells life long before the
-capacity does: Severson et al., Nature Energy 4 (2019) 383, there between cycles 10 and 100.
+The capacity is counted from the beginning of a cycle's longest discharge. Where the voltage rises in passing (noise, a pause)
+the curve stays: each capacity belongs to the lowest voltage so far, and what a hold takes out to the voltage that it holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from orchestrator.domain.errors import Fault, SpecError
-from orchestrator.domain.recording import Recording
+from orchestrator.domain.recording import CHECKUP_STEP_ID, Columns, Recording
+from orchestrator.features.blocks import (
+    UNUSABLE,
+    Array,
+    Blocks,
+    Integers,
+    durations_s,
+    find_blocks,
+    range_sums,
+    ranges,
+    runs,
+    vector,
+)
+from orchestrator.features.delta_q import delta_q_features
 
-Array = NDArray[np.float64]
-
-# Share of the nominal current that counts as a discharge.
-_DISCHARGING = 0.02
-
-
-def delta_q_features(V: ArrayLike, Q_early: ArrayLike, Q_late: ArrayLike) -> dict[str, float]:
-    """Statistics of Delta Q(V) = Q_late(V) - Q_early(V).
-
-    Args:
-        V: voltages, V, shape (n,), n >= 4, ascending or descending.
-        Q_early: discharge capacity of the early cycle at each voltage, Ah, shape (n,).
-        Q_late: that of the later cycle; voltages where either is NaN are left out.
-
-    Returns:
-        `log_variance`, `log_minimum`, `log_mean`: log10 of the variance (Ah^2), of |minimum| and of |mean| (Ah);
-        `variance` (Ah^2), `minimum`, `mean`, `at_lowest_voltage` (Ah); `skewness`, `kurtosis` (Pearson's, normal = 3).
-        Logarithms of 0 and moments of a constant difference are NaN.
-
-    Raises:
-        SpecError: if the shapes differ, or fewer than 4 voltages have both values.
-    """
-    volts, early, late = (np.asarray(each, dtype=np.float64) for each in (V, Q_early, Q_late))
-    if not volts.shape == early.shape == late.shape or volts.ndim != 1:
-        shapes = f"V {volts.shape}, Q_early {early.shape}, Q_late {late.shape}"
-        raise SpecError(Fault("V, Q_early, Q_late", f"must be vectors of one length (got {shapes})."))
-    known = np.isfinite(volts) & np.isfinite(early) & np.isfinite(late)
-    if known.sum() < 4:
-        remedy = "Interpolate both curves to the same voltages."
-        raise SpecError(Fault("Q_early, Q_late", f"have both a value at {known.sum()} voltages; 4 are needed.", remedy))
-    change = (late - early)[known]
-    mean, variance = float(change.mean()), float(change.var())
-    off = change - mean
-    return {
-        "log_variance": _log10(variance),
-        "log_minimum": _log10(abs(float(change.min()))),
-        "log_mean": _log10(abs(mean)),
-        "variance": variance,
-        "minimum": float(change.min()),
-        "mean": mean,
-        "skewness": float((off**3).mean() / variance**1.5) if variance > 0 else float("nan"),
-        "kurtosis": float((off**4).mean() / variance**2) if variance > 0 else float("nan"),
-        "at_lowest_voltage": float(change[np.argmin(volts[known])]),
-    }
-
-
-def _log10(size: float) -> float:
-    return float(np.log10(size)) if size > 0 else float("nan")
+__all__ = ["delta_q_features", "delta_q_of", "discharge_curve", "discharge_curves"]
+# Shares of the nominal current: what counts as a discharge, and below what a sample counts as rest.
+_DISCHARGING, _RESTING = 0.02, 1e-3
+_NUMBERS = ("test_time_second", "voltage_volt", "current_ampere")
 
 
 def discharge_curve(recording: Recording, cycle: int, V: ArrayLike) -> Array:
@@ -77,33 +49,155 @@ def discharge_curve(recording: Recording, cycle: int, V: ArrayLike) -> Array:
     Raises:
         SpecError: if the cycle was not recorded, or holds no discharge.
     """
-    recording = recording.ageing()
-    numbers = recording.column("cycle_count")
-    inside = np.flatnonzero(numbers == cycle)
-    if not len(inside):
-        raise SpecError(Fault("cycle", f"{cycle} was not recorded.", f"Recorded: {_some(np.unique(numbers))}."))
-    time_s, volts, amps = (recording.column(n)[inside] for n in ("test_time_second", "voltage_volt", "current_ampere"))
-    part = _longest_discharge(time_s, amps, _DISCHARGING * (recording.nominal_capacity_Ah or 1.0))
-    if part is None:
-        raise SpecError(Fault("cycle", f"{cycle} holds no discharge."))
-    time_s, volts, out_A = time_s[part], volts[part], -amps[part]
-    passed = np.r_[0.0, np.cumsum(np.diff(time_s) * (out_A[1:] + out_A[:-1]) / 2)] / 3600
-    falling = np.minimum.accumulate(volts)
-    # Where the voltage stands still the last capacity counts: a hold at the end belongs to its voltage.
-    last = np.r_[np.flatnonzero(np.diff(falling) < 0), len(falling) - 1]
-    return np.asarray(np.interp(-np.asarray(V, dtype=np.float64), -falling[last], passed[last], left=0.0))
+    recording.column("cycle_count")
+    curve: Array = discharge_curves(recording.columns, [cycle], V, recording.nominal_capacity_Ah)[0]
+    return curve
 
 
-def _longest_discharge(time_s: Array, amps: Array, least_A: float) -> slice | None:
-    """The discharge that takes out most, as a slice; holds that follow it at once belong to it."""
-    discharging = amps < -1e-3 * least_A / _DISCHARGING
-    edges = np.flatnonzero(np.diff(np.r_[False, discharging, False].astype(np.int8)))
-    runs = [slice(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > 1 and amps[a:b].min() < -least_A]
-    if not runs:
-        return None
-    return max(runs, key=lambda run: float(np.trapezoid(-amps[run], time_s[run])))
+def delta_q_of(columns: Columns, early: int, late: int, V: ArrayLike, nominal_capacity_Ah: float | None = None) -> Array:
+    """The change of the discharge curve, Delta Q(V) = Q_late(V) - Q_early(V); only the two cycles are looked at.
+
+    Args:
+        columns: time series with `cycle_count`, each (rows,); current positive when charging.
+        early: the earlier cycle's number (10 in Severson et al., Nature Energy 4 (2019) 383).
+        late: the later cycle's number (100 there).
+        V: voltages, V, shape (n,).
+        nominal_capacity_Ah: what tells a discharge from a rest; 1 Ah if it is not stated.
+
+    Returns:
+        Ah, shape (n,): a row for `delta_q_statistics`.
+
+    Raises:
+        SpecError: as `discharge_curves`.
+    """
+    first, second = discharge_curves(columns, [early, late], V, nominal_capacity_Ah)
+    change: Array = second - first
+    return change
 
 
-def _some(numbers: Array) -> str:
+def discharge_curves(
+    columns: Columns, cycles: Sequence[int] | Integers, V: ArrayLike, nominal_capacity_Ah: float | None = None
+) -> Array:
+    """The discharge capacity of several cycles at given voltages, all at once.
+
+    Check-ups are no part of a cycle. Rows without a time, voltage or current are left out.
+
+    Args:
+        columns: time series with `cycle_count`, each (rows,); current positive when charging.
+        cycles: the cycles' numbers, (k,), in any order.
+        V: voltages, V, shape (n,).
+        nominal_capacity_Ah: what tells a discharge from a rest; 1 Ah if it is not stated.
+
+    Returns:
+        Capacity in Ah, shape (k, n), each row as `discharge_curve` gives it.
+
+    Raises:
+        SpecError: if a cycle was not recorded, holds no discharge, or its time runs backwards.
+    """
+    volts = np.asarray(V, dtype=np.float64)
+    if volts.ndim != 1:
+        raise SpecError(Fault("V", f"must be a vector of voltages (got shape {volts.shape})."))
+    wanted = np.asarray(cycles, dtype=np.int64)
+    time_s, level_V, amps, blocks = _rows_of(columns, wanted)
+    out_Ah = _out_Ah(amps, durations_s(time_s, blocks))
+    cycle, start, stop = _longest(amps, out_Ah, blocks, nominal_capacity_Ah or 1.0)
+    place = np.searchsorted(cycle, wanted)
+    lacking = wanted[np.append(cycle, wanted.min(initial=0) - 1)[place] != wanted]
+    if len(lacking):
+        raise SpecError(Fault("cycle", f"{_some(lacking)} holds no discharge."))
+    return _interpolated(_Curves.of(level_V, out_Ah, start, stop), volts)[place]
+
+
+def _rows_of(columns: Columns, wanted: Integers) -> tuple[Array, Array, Array, Blocks]:
+    """Time, voltage and current of the wanted cycles' usable rows, and their blocks."""
+    every = find_blocks(columns["cycle_count"])
+    unknown = wanted[~np.isin(wanted, every.cycle)]
+    if len(unknown):
+        recorded = f"Recorded: {_some(np.unique(every.cycle))}."
+        raise SpecError(Fault("cycle", f"{_some(unknown)} was not recorded.", recorded))
+    chosen = np.flatnonzero(np.isin(every.cycle, wanted))
+    rows = ranges(every.start[chosen], every.stop[chosen])
+    block = np.repeat(chosen, every.stop[chosen] - every.start[chosen])
+    time_s, level_V, amps = (vector(n, columns[n])[rows].astype(np.float64) for n in _NUMBERS)
+    usable = np.isfinite(time_s) & np.isfinite(level_V) & np.isfinite(amps)
+    if "step_id" in columns:
+        usable &= np.asarray(columns["step_id"])[rows].astype(np.int64) <= CHECKUP_STEP_ID
+    if "quality_flags" in columns:
+        usable &= np.asarray(columns["quality_flags"])[rows].astype(np.int64) & UNUSABLE == 0
+    if not usable.all():
+        block, time_s, level_V, amps = block[usable], time_s[usable], level_V[usable], amps[usable]
+    kept = find_blocks(block)
+    return time_s, level_V, amps, Blocks(every.cycle[kept.cycle], kept.start, kept.stop)
+
+
+def _out_Ah(amps: Array, passed_s: Array) -> Array:
+    """What is discharged from each row to the next of its block, Ah, (n,)."""
+    out = np.zeros(len(amps))
+    out[:-1] = passed_s[:-1] * (amps[1:] + amps[:-1]) / -7200
+    return out
+
+
+def _longest(amps: Array, out_Ah: Array, blocks: Blocks, nominal_Ah: float) -> tuple[Integers, Integers, Integers]:
+    """The discharge of each cycle that takes out most, as cycle (ascending), first row and row after the last."""
+    start, stop = runs(amps < -_RESTING * nominal_Ah, blocks)
+    long = stop - start > 1
+    start, stop = start[long], stop[long]
+    if len(start):
+        lowest = np.minimum.reduceat(np.append(amps, 0.0), np.stack([start, stop], axis=1).ravel())[::2]
+        start, stop = start[lowest < -_DISCHARGING * nominal_Ah], stop[lowest < -_DISCHARGING * nominal_Ah]
+    cycle = blocks.cycle[blocks.of_rows(start)]
+    order = np.lexsort((-range_sums(out_Ah, start, stop - 1), cycle))
+    order = order[np.append(True, np.diff(cycle[order]) > 0)[: len(order)]]
+    return cycle[order], start[order], stop[order]
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """Falling discharge curves laid end to end: the voltages (V) reached, the charge (Ah) out when the next was, whose it is."""
+
+    level_V: Array
+    charge_Ah: Array
+    curve: Integers
+    first: Integers
+
+    @classmethod
+    def of(cls, level_V: Array, out_Ah: Array, start: Integers, stop: Integers) -> _Curves:
+        """The curves of the rows `start[i]:stop[i]`."""
+        rows, length = ranges(start, stop), stop - start
+        begin = np.cumsum(length) - length
+        steps = np.zeros(len(rows))
+        steps[1:] = out_Ah[rows[:-1]]
+        passed = np.cumsum(steps)
+        passed -= np.repeat(passed[begin], length)
+        volts, curve = level_V[rows], np.repeat(np.arange(len(length)), length)
+        apart = np.ptp(volts) + 1 if len(volts) else 1.0
+        falling = volts - apart * curve
+        new = np.ones(len(rows), dtype=np.bool_)
+        new[1:] = falling[1:] < np.minimum.accumulate(falling)[:-1]
+        reached = np.flatnonzero(new)
+        until = np.append(reached[1:], len(rows))[: len(reached)] - 1
+        first = np.searchsorted(curve[reached], np.arange(len(length)))
+        return cls(volts[reached], passed[until], curve[reached], first)
+
+
+def _interpolated(curves: _Curves, V: Array) -> Array:
+    """Every curve at the voltages, (k, n): 0 above its first voltage, all of it below its last."""
+    known = V[np.isfinite(V)]
+    if not len(curves.first) or not len(known):
+        return np.full((len(curves.first), len(V)), np.nan)
+    apart = max(curves.level_V.max(), known.max()) - min(curves.level_V.min(), known.min()) + 1
+    number = np.arange(len(curves.first))[:, None]
+    place = np.searchsorted(apart * curves.curve - curves.level_V, apart * number - V, side="right") - 1
+    after = np.append(curves.first[1:], len(curves.level_V))[:, None] - 1
+    above, place = place < curves.first[:, None], np.clip(place, curves.first[:, None], after)
+    following = np.minimum(place + 1, after)
+    fall = curves.level_V[place] - curves.level_V[following]
+    share = np.clip(np.divide(curves.level_V[place] - V, fall, out=np.zeros(place.shape), where=fall > 0), 0, 1)
+    charge = curves.charge_Ah[place] + share * (curves.charge_Ah[following] - curves.charge_Ah[place])
+    found: Array = np.where(np.isnan(V), np.nan, np.where(above, 0.0, charge))
+    return found
+
+
+def _some(numbers: Integers) -> str:
     shown = ", ".join(f"{n:g}" for n in numbers[:8])
     return shown + (" ..." if len(numbers) > 8 else "")
