@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -82,8 +83,7 @@ def _check_inflation(path: Path) -> None:
 
 
 def _read(path: Path, kind: str) -> tuple[pl.DataFrame, dict[str, Any], list[str]]:
-    import fastnda  # type: ignore[import-untyped]
-
+    fastnda = _fastnda()
     with _named(path, "." + kind.removeprefix("neware_")) as file, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -97,6 +97,20 @@ def _read(path: Path, kind: str) -> tuple[pl.DataFrame, dict[str, Any], list[str
             {str(warning.message).split(" - ")[0] + "." for warning in caught if "fastnda" in warning.category.__module__}
         )
         return frame, _metadata(file, notes), notes
+
+
+def _fastnda() -> Any:
+    """fastnda, without what importing it does to the whole process: it puts another decompressor in the place of zlib's.
+
+    That one raises errors that are not `zlib.error`, which nobody who reads a zip or gzip file expects.
+    """
+    kept = zlib.decompress, zlib.decompressobj
+    try:
+        import fastnda.nda  # type: ignore[import-untyped]
+        import fastnda.ndax
+    finally:
+        zlib.decompress, zlib.decompressobj = kept
+    return fastnda
 
 
 @contextmanager
@@ -115,10 +129,8 @@ def _named(path: Path, suffix: str) -> Iterator[Path]:
 
 
 def _metadata(file: Path, notes: list[str]) -> dict[str, Any]:
-    import fastnda
-
     try:
-        found = fastnda.read_metadata(file)
+        found = _fastnda().read_metadata(file)
     except Exception as error:  # noqa: BLE001 - of a damaged file fastnda may raise anything
         notes.append(f"the file's own metadata cannot be read ({type(error).__name__}).")
         return {}
