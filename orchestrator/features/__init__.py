@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from orchestrator.features.capacities import CycleCapacities, cycle_capacities
-from orchestrator.features.cycles import cycle_summary
+from orchestrator.features.cycles import CycleSummaries, cycle_summary
 from orchestrator.features.delta_q import delta_q_features, delta_q_statistics
 from orchestrator.features.discharge_curves import delta_q_of, discharge_curve, discharge_curves
 from orchestrator.features.metrics import MetricUnavailableError, known_metrics, measure
@@ -17,6 +17,7 @@ _LATER = {
 }
 __all__ = [
     "CycleCapacities",
+    "CycleSummaries",
     "MetricUnavailableError",
     "checkup_capacity_Ah",
     "cycle_capacities",
