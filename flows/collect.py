@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from flows.bench import Bench, run_ref_of
 from flows.emergency import emergency_that_ended, stop_if_latched
+from flows.live import keep_rows, kept_rows, let_rows_go, sweep_once
 from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, RunStatus, join_columns
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.objectives import Estimate
@@ -28,6 +29,7 @@ def collect(bench: Bench, trial: Trial) -> Trial:
     """
     store, name = bench.lab.store, bench.campaign.name
     cycler, ref = bench.cycler_of(trial), run_ref_of(trial)
+    sweep_once(bench)
     status = cycler.status(ref)
     if status.state is RunState.RUNNING and trial.stop_requested:
         cycler.stop(ref, trial.stop_requested)
@@ -37,6 +39,7 @@ def collect(bench: Bench, trial: Trial) -> Trial:
         reason = f"{cycler.capabilities.name} does not know the run; a person must look"
         return store.park_unknown(name, trial.number, reason=reason, lab_time_h=bench.now_h)
     if not status.state.ended:
+        keep_rows(bench, trial, cycler, ref)
         return trial
     if status.state is RunState.FAILED and status.cause == "timeout":
         return store.park_unknown(name, trial.number, reason=_out_of_time(bench, trial, status), lab_time_h=bench.now_h)
@@ -83,7 +86,7 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
     fate, because = _fate(trial, status, estimates, missing, tuple(o.metric for o in spec.objectives))
     if emergency:
         fate, because = TrialStatus.ABORTED, emergency
-    return bench.lab.store.finish(
+    finished = bench.lab.store.finish(
         bench.campaign.name,
         trial.number,
         status=fate,
@@ -97,6 +100,8 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
         cause=EMERGENCY_STOP if emergency else status.cause,
         started_h=status.started_h,
     )
+    let_rows_go(bench, trial)
+    return finished
 
 
 def _end_h(bench: Bench, trial: Trial, status: RunStatus) -> float:
@@ -117,7 +122,7 @@ def _summaries(recording: Recording) -> tuple[list[dict[str, object]], str | Non
 def _recording(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: RunStatus) -> Recording:
     experiment = bench.campaign.spec.experiment
     return Recording(
-        columns=join_columns(_all_rows(cycler, ref)),
+        columns=join_columns(_rows(bench, trial, cycler, ref)),
         nominal_capacity_Ah=experiment.cell.nominal_capacity_Ah,
         end_of_life=experiment.end_of_life,
         results=status.results,
@@ -127,16 +132,25 @@ def _recording(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: 
     )
 
 
-def _all_rows(cycler: Cycler, ref: RunRef) -> list[dict[str, NDArray[Any]]]:
-    """Every row of a run, once: an answer that leaves the cursor where it was has been given before."""
+def _rows(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> list[dict[str, NDArray[Any]]]:
+    """What was kept while the test ran, and the rest from its cycler; everything from the cycler if the two do not fit."""
+    kept, cursor = kept_rows(bench, trial)
+    if not kept:
+        return _all_rows(cycler, ref)
+    rest = _all_rows(cycler, ref, cursor)
+    return [*kept, *rest] if all(list(part) == list(kept[0]) for part in rest) else _all_rows(cycler, ref)
+
+
+def _all_rows(cycler: Cycler, ref: RunRef, cursor: str | None = None) -> list[dict[str, NDArray[Any]]]:
+    """Every row of a run behind a cursor, once: an answer that leaves the cursor where it was has been given before."""
     parts: list[dict[str, NDArray[Any]]] = []
-    cursor, repeated = None, 0
+    first, repeated = cursor, 0
     while repeated < REPEATED_ANSWERS:
         columns, following = cycler.read(ref, cursor)
         moved = following != cursor
         if not columns and (not moved or following is None):
             break
-        if columns and (moved or not parts):
+        if columns and (moved or (first is None and not parts)):
             parts.append(columns)
         cursor, repeated = following, 0 if moved else repeated + 1
     return parts

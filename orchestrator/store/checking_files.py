@@ -29,6 +29,9 @@ def files_there(archive: RecordingArchive) -> tuple[list[Path], list[Path]]:
 def recording_findings(archive: RecordingArchive, stored: Iterable[tuple[str, RecordingFile]]) -> Iterator[Finding]:
     """Faults of the recordings that rows speak of: `stored` holds each with its trial in words."""
     for where, file in stored:
+        if archive.is_remote(file):
+            yield from _remote_findings(archive, where, file)
+            continue
         try:
             path = archive.path(file)
         except StoreError as error:
@@ -42,6 +45,17 @@ def recording_findings(archive: RecordingArchive, stored: Iterable[tuple[str, Re
         elif (rows := row_count(path)) != file.rows:
             problem = f"its recording '{path}' has {rows} rows, {file.rows} were stored."
             yield Finding("recording_rows", where, problem, BACKUP)
+
+
+def _remote_findings(archive: RecordingArchive, where: str, file: RecordingFile) -> Iterator[Finding]:
+    """Faults of a recording in an object store: it is fetched whole. What else lies there is nobody's to judge from here."""
+    try:
+        rows = archive.rows(file)
+    except StoreError as error:
+        yield Finding("recording_missing" if "is missing" in str(error) else "recording_changed", where, str(error), BACKUP)
+        return
+    if rows != file.rows:
+        yield Finding("recording_rows", where, f"its recording '{file.uri}' has {rows} rows, {file.rows} were stored.", BACKUP)
 
 
 def orphan_findings(

@@ -1,190 +1,220 @@
 """Closed recordings: immutable Parquet files, written whole or not at all, told from others by their content.
 
-A file is written under a temporary name in the folder where it will lie, flushed to the disk, renamed, and the folder
-flushed. What a killed process leaves is a temporary file, which `sweep` removes.
+A file is written under a temporary name, flushed to the disk, and put under its own; what a killed process leaves is a temporary
+file, which `sweep` removes. A test that still runs has its rows in `live_recording`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.domain.errors import StoreError
-from orchestrator.store.plain import RecordingFile, json_ready
-from orchestrator.store.process import ProcessIdentity, this_process
+from orchestrator.store.live_folder import LiveRecordings
+from orchestrator.store.plain import RecordingFile
+from orchestrator.store.recording_file import (
+    SCHEMA_VERSION,
+    UNITS,
+    Columns,
+    RecordingReader,
+    check_version,
+    surveyed,
+    write_parquet,
+)
+from orchestrator.store.recording_place import (
+    TEMPORARY,
+    Hashed,
+    LocalFolder,
+    Place,
+    is_abandoned,
+    place_of,
+    safe_name,
+    sha256_of,
+    staging_folder,
+    swept,
+    writing,
+)
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-SCHEMA_VERSION = 1
-UNITS = {"second": "s", "volt": "V", "ampere": "A", "celsius": "degC", "ah": "Ah", "wh": "Wh", "ohm": "ohm", "hertz": "Hz"}
-_METADATA = b"voltloop"
+__all__ = ["LIVE_FOLDER", "SCHEMA_VERSION", "UNITS", "RecordingArchive", "abandoned", "row_count", "sha256_of"]
+LIVE_FOLDER = "live"
 _SUFFIX = ".parquet"
-_TEMPORARY = ".writing-"
 
 
 class RecordingArchive:
-    """A folder of closed recordings inside a lab folder.
+    """The closed recordings of a lab, and beside them those of its running tests.
 
     Args:
-        folder: where the files lie, usually `<lab>/recordings`; their `uri`s are relative to its parent, the lab folder.
+        place: a folder, usually `<lab>/recordings`, whose files' `uri`s are relative to its parent, the lab folder; or any URI
+            that fsspec knows, such as `s3://bucket/lab`.
+        local: with a URI, the lab's own folder of recordings: earlier files are read from there, new ones written there before
+            they are uploaded.
+
+    Attributes:
+        folder: the local folder.
+        live: recordings of running tests, always local: `<lab>/live`.
+
+    Raises:
+        StoreError: if no file system is known for the URI.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).absolute()
+    def __init__(self, place: str | Path, local: str | Path | None = None) -> None:
+        self._place: Place = place_of(place)
+        own = self._place if isinstance(self._place, LocalFolder) else None
+        self.folder = Path(local).absolute() if local is not None else own.folder if own else staging_folder()
+        self._local = own if own and own.folder == self.folder else LocalFolder(self.folder)
+        self.live = LiveRecordings(self.folder.parent / LIVE_FOLDER)
 
-    def write(self, key: str, columns: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> RecordingFile:
+    def write(
+        self,
+        key: str,
+        columns: Columns,
+        metadata: Mapping[str, Any],
+        resolution: Mapping[str, float] | None = None,
+    ) -> RecordingFile:
         """Store one recording, exactly; the same content under the same key gives the same file.
 
         Args:
             key: the attempt's key; any text.
             columns: arrays of equal length (n,), by Battery Data Format name; floats keep every bit.
             metadata: what else to know, JSON-ready.
+            resolution: by column, a step to multiples of which its values are rounded; the only way to lose anything, and noted
+                in the file.
 
         Raises:
-            StoreError: if the columns differ in length, or the folder cannot be written.
+            StoreError: if the columns differ in length or hold no numbers, or the place cannot be written.
         """
-        content = _to_parquet(key, columns, metadata)
-        sha256 = hashlib.sha256(content).hexdigest()
-        path = self.folder / f"{_safe(key)}-{sha256[:16]}{_SUFFIX}"
-        with self._translated(path):
-            if not _is_kept(path, sha256):
-                self._put(path, content)
-        rows = len(next(iter(columns.values()))) if columns else 0
-        return RecordingFile(f"{self.folder.name}/{path.name}", sha256, rows, SCHEMA_VERSION)
+        return self.write_batches(key, [columns] if columns else [], metadata, resolution)
 
-    def read(self, file: RecordingFile) -> dict[str, NDArray[Any]]:
-        """The columns, each of shape (n,), after checking that the file is what was stored.
+    def write_batches(
+        self,
+        key: str,
+        batches: Iterable[Columns],
+        metadata: Mapping[str, Any],
+        resolution: Mapping[str, float] | None = None,
+    ) -> RecordingFile:
+        """Store one recording that comes in pieces, with bounded memory; it makes the same file as all of it at once.
+
+        Args:
+            key: the attempt's key; any text.
+            batches: arrays of equal length by name; every batch has the same columns and dtypes. A list or tuple
+                is gone through twice, anything else once.
+            metadata: what else to know, JSON-ready.
+            resolution: as for `write`.
 
         Raises:
-            StoreError: if it is missing, changed, or of a newer schema.
+            StoreError: as `write`; or if a batch has other columns than the one before.
         """
-        return {name: column.to_numpy() for name, column in zip(*_named(self._table(file)), strict=True)}
+        with self._told(f"{self.folder / safe_name(key)}{_SUFFIX}"), writing(self.folder) as (stream, temporary):
+            hashed = Hashed(stream)
+            with TemporaryFile(dir=self.folder, prefix=TEMPORARY) as spool:
+                found = surveyed(key, batches, resolution or {}, spool)
+                write_parquet(hashed, key, found, metadata)
+            stream.flush()
+            os.fsync(stream.fileno())
+            sha256 = hashed.hexdigest()
+            name = f"{safe_name(key)}-{sha256[:16]}{_SUFFIX}"
+            self._place.put(temporary, name, sha256)
+        return RecordingFile(self._place.uri(name), sha256, found.rows, SCHEMA_VERSION)
 
-    def metadata(self, file: RecordingFile) -> dict[str, Any]:
-        """The key, units and other metadata written with a recording: `key`, `schema_version`, `units`, `metadata`.
+    def read(
+        self, file: RecordingFile, columns: Iterable[str] | None = None, cycles: tuple[int, int] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Columns, each of shape (n,), after checking that the file is what was stored.
+
+        Args:
+            file: which.
+            columns: which of its columns; None: all.
+            cycles: first and last `cycle_count` wanted; None: all rows.
+
+        Raises:
+            StoreError: if it is missing, changed, or of a newer schema, or has no such column.
+        """
+        return self._open(file).read(columns, cycles)
+
+    def read_batches(self, file: RecordingFile, columns: Iterable[str] | None = None) -> Iterator[dict[str, NDArray[Any]]]:
+        """The same in pieces of at most `recording_file.ROW_GROUP` rows.
 
         Raises:
             StoreError: as `read`.
         """
-        found: dict[str, Any] = json.loads(self._table(file).schema.metadata[_METADATA])
-        return found
+        yield from self._open(file).batches(columns)
 
-    def path(self, file: RecordingFile) -> Path:
-        """Where a recording's file lies.
+    def metadata(self, file: RecordingFile) -> dict[str, Any]:
+        """What was written with a recording: `key`, `schema_version`, `units`, `columns`, `read_so` and `metadata`.
 
         Raises:
-            StoreError: if its URI points outside the folder.
+            StoreError: as `read`.
         """
-        path = self.folder.parent / file.uri
-        if path.parent != self.folder or path.suffix != _SUFFIX:
-            raise StoreError(
-                f"the recording '{file.uri}' does not lie in '{self.folder}'; the database was changed from outside."
-            )
-        return path
+        return self._open(file).metadata()
+
+    def rows(self, file: RecordingFile) -> int:
+        """How many rows a recording has, by its own file.
+
+        Raises:
+            StoreError: as `read`.
+        """
+        return self._open(file).rows
+
+    def path(self, file: RecordingFile) -> Path:
+        """Where a recording's file lies on this machine.
+
+        Raises:
+            StoreError: if its URI points elsewhere.
+        """
+        place, name = self._found(file)
+        if not isinstance(place, LocalFolder):
+            raise StoreError(f"the recording '{file.uri}' does not lie on this machine.")
+        return place.folder / name
+
+    def is_remote(self, file: RecordingFile) -> bool:
+        """Whether a recording lies in the archive's place, and that is not on this machine."""
+        return self._place.name(file.uri) is not None and not isinstance(self._place, LocalFolder)
 
     def sweep(self) -> list[Path]:
         """Remove the temporary files of processes that have ended; returns what was removed."""
-        if not self.folder.is_dir():
-            return []
-        with self._translated(self.folder):
-            left = [path for path in self.folder.glob(f"{_TEMPORARY}*") if abandoned(path)]
-            for path in left:
-                path.unlink(missing_ok=True)
+        with self._told(str(self.folder)):
+            left = swept(self.folder)
+            if self._place is not self._local:
+                left += [Path(name) for name in self._place.sweep()]
         return left
 
-    def _table(self, file: RecordingFile) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def _open(self, file: RecordingFile) -> RecordingReader:
+        place, name = self._found(file)
+        where = str(place.folder / name) if isinstance(place, LocalFolder) else file.uri
+        check_version(where, file.schema_version)
+        with self._told(where):
+            source = place.verified(name, file.sha256)
+            if source is None:
+                raise StoreError(f"the recording '{where}' is not what was stored: its sha256 differs. Restore it from a backup.")
+            return RecordingReader(source, where)
 
-        path = self.path(file)
-        if file.schema_version > SCHEMA_VERSION:
-            raise StoreError(
-                f"the recording '{path}' has format {file.schema_version}; this voltloop reads up to {SCHEMA_VERSION}."
-            )
-        with self._translated(path):
-            content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise StoreError(f"the recording '{path}' is not what was stored: its sha256 differs. Restore it from a backup.")
-        return pq.read_table(pa.BufferReader(content))
-
-    def _put(self, path: Path, content: bytes) -> None:
-        if not self.folder.is_dir():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _flush_folder(self.folder.parent)
-        temporary = self.folder / f"{_TEMPORARY}{this_process().to_text()}-{secrets.token_hex(4)}"
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-            _flush_folder(self.folder)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def _found(self, file: RecordingFile) -> tuple[Place, str]:
+        for place in (self._place, self._local):
+            name = place.name(file.uri)
+            if name is not None and name.endswith(_SUFFIX):
+                return place, name
+        raise StoreError(
+            f"the recording '{file.uri}' does not lie in '{self.folder}'; the database was changed from outside, "
+            "or the lab was opened without the place of its recordings."
+        )
 
     @contextmanager
-    def _translated(self, path: Path) -> Iterator[None]:
+    def _told(self, where: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
-            raise StoreError(f"the recording '{path}' is missing. Restore it from a backup.") from None
+            raise StoreError(f"the recording '{where}' is missing. Restore it from a backup.") from None
         except OSError as error:
             raise StoreError(
-                f"'{path}' cannot be read or written: {error.strerror}. Nothing was half-written; "
+                f"'{where}' cannot be read or written: {error.strerror or error}. Nothing was half-written; "
                 "mend it and run the same command again."
             ) from error
-
-
-def _named(table: pa.Table) -> tuple[list[str], list[Any]]:
-    return table.column_names, table.columns
-
-
-def _to_parquet(key: str, columns: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    lengths = {name: len(array) for name, array in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise StoreError(f"the recording of {key} cannot be stored: its columns differ in length: {lengths}.")
-    units = {name: unit for name in columns if (unit := UNITS.get(name.rpartition("_")[2]))}
-    said = {"schema_version": SCHEMA_VERSION, "key": key, "units": units, "metadata": json_ready(metadata)}
-    table = pa.table({name: pa.array(np.asarray(array)) for name, array in columns.items()})
-    table = table.replace_schema_metadata({_METADATA: json.dumps(said, sort_keys=True)})
-    floats = [name for name, array in columns.items() if np.asarray(array).dtype.kind == "f"]
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=False, use_byte_stream_split=floats or False)
-    return bytes(sink.getvalue().to_pybytes())
-
-
-def _safe(key: str) -> str:
-    """A key as the beginning of a file name; what makes the name unique follows."""
-    return re.sub(r"[^A-Za-z0-9-]+", "_", key)[:80].strip("_-") or "recording"
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file's bytes, read piece by piece."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _is_kept(path: Path, sha256: str) -> bool:
-    """Whether a killed process has left this very file; touched first, so that no repair takes it for an orphan meanwhile."""
-    try:
-        os.utime(path)
-        return sha256_of(path) == sha256
-    except (FileNotFoundError, PermissionError):
-        return False
 
 
 def row_count(path: Path) -> int:
@@ -200,18 +230,4 @@ def row_count(path: Path) -> int:
 
 def abandoned(path: Path) -> bool:
     """Whether nobody writes a temporary file any more."""
-    tag = path.name.removeprefix(_TEMPORARY).rpartition("-")[0]
-    try:
-        return ProcessIdentity.from_text(tag).certainly_dead()
-    except ValueError:
-        return False
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows cannot open folders and needs no such thing."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    return is_abandoned(path.name)

@@ -1,12 +1,15 @@
 """Closed recordings."""
 
 import errno
+import hashlib
+import json
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -51,13 +54,14 @@ def test_a_file_tells_what_it_is(archive: RecordingArchive, columns: dict[str, n
     file = archive.write("fast/1/1", columns, METADATA)
     path = tmp_path / "lab" / file.uri
     assert path.is_file()
-    assert archive.metadata(file) == {
-        "key": "fast/1/1",
-        "schema_version": 1,
-        "units": {"test_time_second": "s", "voltage_volt": "V", "current_ampere": "A"},
-        "metadata": METADATA,
-    }
-    written = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    said = archive.metadata(file)
+    assert said["key"] == "fast/1/1"
+    assert said["schema_version"] == file.schema_version == 2
+    assert said["units"] == {"test_time_second": "s", "voltage_volt": "V", "current_ampere": "A"}
+    assert said["metadata"] == METADATA
+    assert said["columns"]["voltage_volt"] == {"dtype": "float64"}
+    assert "null is nan" in said["read_so"].lower()
+    written = pq.ParquetFile(path).metadata.row_group(0).column(1)
     assert written.compression == "ZSTD"
     assert "BYTE_STREAM_SPLIT" in written.encodings
 
@@ -131,8 +135,22 @@ def test_no_uri_leads_out_of_the_folder(archive: RecordingArchive, uri: str) -> 
 def test_a_newer_format_is_refused(archive: RecordingArchive, columns: dict[str, np.ndarray]) -> None:
     """A recording of a later format is not guessed at."""
     file = archive.write("fast/1/1", columns, METADATA)
-    with pytest.raises(StoreError, match="format 2; this voltloop reads up to 1"):
-        archive.read(replace(file, schema_version=2))
+    with pytest.raises(StoreError, match="format 3; this voltloop reads up to 2"):
+        archive.read(replace(file, schema_version=3))
+
+
+def test_files_of_the_first_format_stay_readable(archive: RecordingArchive, columns: dict[str, np.ndarray]) -> None:
+    """A recording that an earlier voltloop wrote as plain columns is read as it is."""
+    said = {"schema_version": 1, "key": "old/1/1", "units": {}, "metadata": METADATA}
+    table = pa.table({name: pa.array(column) for name, column in columns.items()})
+    archive.folder.mkdir(parents=True)
+    path = archive.folder / "old_1_1-0123456789abcdef.parquet"
+    pq.write_table(table.replace_schema_metadata({b"voltloop": json.dumps(said)}), path, compression="zstd")
+    file = RecordingFile(f"recordings/{path.name}", hashlib.sha256(path.read_bytes()).hexdigest(), 1000, 1)
+    found = archive.read(file)
+    assert all(found[name].tobytes() == column.tobytes() for name, column in columns.items())
+    assert archive.metadata(file) == said
+    assert list(archive.read(file, ["cycle_count"], cycles=(3, 4))["cycle_count"]) == [3] * 100 + [4] * 100
 
 
 def test_ragged_columns_are_refused(archive: RecordingArchive) -> None:
