@@ -152,6 +152,6 @@ def _whole(path: Path, name: str, found: Any, first: int) -> NDArray[np.int64]:
     sound = np.isfinite(values) & (np.rint(values) == values) & (np.abs(values) < 2.0**53)
     if not sound.all():
         row = int(np.argmin(sound))
-        problem = f"row {first + row + 1}, column '{name}' has {values[row]!r} where a whole number belongs."
+        problem = f"row {first + row + 1}, column '{name}' has {values[row]:.17g} where a whole number belongs."
         raise unreadable(path, problem, "Mend that row, or leave the column out with `columns`.")
     return np.asarray(values, dtype=np.int64)

@@ -107,7 +107,7 @@ def _fastnda() -> Any:
     kept = zlib.decompress, zlib.decompressobj
     try:
         import fastnda.nda  # type: ignore[import-untyped]
-        import fastnda.ndax
+        import fastnda.ndax  # type: ignore[import-untyped]
     finally:
         zlib.decompress, zlib.decompressobj = kept
     return fastnda

@@ -227,7 +227,7 @@ class _Columns:
         )
 
     def _dated(self, index: int, header: Header, target: Target, cells: list[str]) -> PlannedColumn | None:
-        notation = stamp_format(cells)
+        notation = stamp_format(cells) or stamp_format(cells[:1])
         if notation is None:
             self.notes.append(f"'{header.raw}' was left out: '{cells[0].strip()[:40]}' is no date in a known notation.")
             return None

@@ -76,7 +76,7 @@ class _Reading:
         sound = np.isfinite(values) & (np.rint(values) == values) & (np.abs(values) < 2.0**53)
         if not sound.all():
             row = int(np.argmin(sound))
-            empty = "is empty." if np.isnan(values[row]) else f"has {values[row]!r} where a whole number belongs."
+            empty = "is empty." if np.isnan(values[row]) else f"has {values[row]:.17g} where a whole number belongs."
             raise self.plan.table.bad_cell(first + row, column.header, empty)
         return values.astype(np.int64)
 

@@ -106,7 +106,9 @@ class TextTable:
     def bad_cell(self, row: int, name: str, problem: str) -> FormatError:
         """The error of one cell, rows counted from 0 without empty lines."""
         line, _ = self.line(row)
-        return unreadable(self.head.path, f"line {line}, column '{name}' {problem}", "Mend or remove that line, or export again.")
+        return unreadable(
+            self.head.path, f"line {line}, column '{name}' {problem}", "Mend that line, or leave the column out with `columns`."
+        )
 
     def line(self, row: int) -> tuple[int, bool]:
         """The line of the file, counted from 1, on which a row stands, and whether it is the last one."""

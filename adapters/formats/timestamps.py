@@ -48,7 +48,8 @@ def is_ambiguous(samples: Sequence[str], notation: str) -> bool:
     """Whether day and month of every sample could be exchanged."""
     if not notation.startswith("%m/%d/%Y"):
         return False
-    return all(0 < int(text.strip().split("/")[1]) <= 12 for text in samples if text.strip())
+    days = [text.strip().split("/")[1:2] for text in samples if text.strip()]
+    return all(day and day[0].isdecimal() and int(day[0]) <= 12 for day in days)
 
 
 def stamp_seconds(texts: pl.Series, notation: str, time_zone: str) -> NDArray[np.float64]:

@@ -184,7 +184,8 @@ def convert(values: NDArray[np.float64], how: Conversion) -> NDArray[np.float64]
 def _as_decimals(values: NDArray[np.float64], decimals: int, how: Conversion) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Values taken for decimals with so many digits after the point, converted; and which of them are such decimals."""
     power = 10.0**decimals
-    whole = np.rint(values * power)
+    with np.errstate(over="ignore"):
+        whole = np.rint(values * power)
     numerator = (whole + float(how.offset * 10**decimals)) * how.scale.numerator
     sound = (whole / power == values) & (np.abs(whole) < _UNIQUE) & (np.abs(numerator) < _EXACT)
     return numerator / (power * how.scale.denominator), sound

@@ -32,6 +32,9 @@ TEXT = {"arbin.csv", "maccor.csv", "novonix.csv", "landt.bdf.csv"}
 EXAMPLES = int(os.environ.get("VOLTLOOP_FUZZ_EXAMPLES", "25"))
 MOST_MEMORY_KIB = 1 << 20
 
+OVERWRITTEN = [b"\xff" * 8, b"\0" * 8, b"\xff\xff\xff\x7f", b"nan", b",", b'"', b"\n"]
+MAGIC = [b"", b"PK\x03\x04", b"PAR1", b"NEWARE", b"BIO-LOGIC MODULAR FILE\x1a", b"\x1f\x8b\x08"]
+
 position = st.floats(0.0, 1.0, exclude_max=True)
 damage = st.one_of(
     st.tuples(st.just("cut"), position),
@@ -84,26 +87,30 @@ def original(name: str, folder: Path) -> bytes:
 def outcome(content: bytes) -> tuple[int, str]:
     """Read a file to its end: how many rows it has, or the message of the error that names it."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    rows, said = 0, ""
     try:
         path = folder / "damaged.dat"
         path.write_bytes(content)
-        rows = 0
-        try:
-            file = open_cycler_file(path)
-            for batch in file.batches(1000):
-                assert tuple(batch) == file.columns
-                lengths = {len(column) for column in batch.values()}
-                assert len(lengths) == 1
-                for name, column in batch.items():
-                    assert column.dtype == (np.int64 if (BDF_COLUMNS | OWN_COLUMNS)[name] == "i" else np.float64)
-                rows += lengths.pop()
-        except FormatError as error:
-            assert "damaged.dat" in str(error)
-            return rows, str(error)
-        assert rows > 0
-        return rows, ""
+        for length in lengths_of_batches(path):
+            rows += length
+    except FormatError as error:
+        said = str(error)
     finally:
         shutil.rmtree(folder)
+    assert "damaged.dat" in said if said else rows > 0
+    return rows, said
+
+
+def lengths_of_batches(path: Path):
+    """Every batch's length, after a look at its columns and kinds."""
+    file = open_cycler_file(path)
+    for batch in file.batches(1000):
+        assert tuple(batch) == file.columns
+        assert {name: column.dtype for name, column in batch.items()} == {
+            name: np.int64 if (BDF_COLUMNS | OWN_COLUMNS)[name] == "i" else np.float64 for name in batch
+        }
+        (length,) = {len(column) for column in batch.values()}
+        yield length
 
 
 @pytest.mark.parametrize("name", FILES)
