@@ -80,7 +80,7 @@ def _fill(found: np.ndarray, rows: Mapping[str, Array], blocks: Blocks, nominal_
     found["charge_time_min"] = _charge_times_min(time_s, amps, passed_s, blocks, nominal_Ah)
     found["step_A"], found["step_ohm"] = largest_steps(volts, amps, blocks)
     found["pulse_ohm"] = first_pulses_ohm(time_s, volts, amps, blocks, nominal_Ah)
-    for name, values in discharge_ends(volts, amps, out, blocks, nominal_Ah).items():
+    for name, values in discharge_ends(volts, amps, passed_s, blocks, nominal_Ah).items():
         found[name] = values
     _temperatures(found, rows["temperature_degC"], weights, blocks)
 

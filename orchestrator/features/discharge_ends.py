@@ -22,7 +22,7 @@ _SAME_SHARE, _OTHER_SHARE = 1e-3, 0.01
 _LEAST_CYCLES = 3
 
 
-def discharge_ends(volts: Array, amps: Array, out_Ah: Array, blocks: Blocks, nominal_Ah: float | None) -> dict[str, Array]:
+def discharge_ends(volts: Array, amps: Array, passed_s: Array, blocks: Blocks, nominal_Ah: float | None) -> dict[str, Array]:
     """How the last discharge of each block ended.
 
     Returns:
@@ -50,9 +50,11 @@ def discharge_ends(volts: Array, amps: Array, out_Ah: Array, blocks: Blocks, nom
     rows = ranges(start, stop)
     full[rows] = size[rows] >= _FULL * inside
     begun = last_rows(full, spans)
+    out_Ah = np.zeros(len(amps))
+    out_Ah[:-1] = passed_s[:-1] * (amps[1:] + amps[:-1]) / -7200
     end = stop - 1
     still = np.abs(volts[end] - volts[begun]) <= _SAME_V
-    found["end_V"][block], found["end_Ah"][block] = volts[end], range_sums(out_Ah, start, stop)
+    found["end_V"][block], found["end_Ah"][block] = volts[end], range_sums(out_Ah, start, stop - 1)
     found["held"][block] = (size[end] < _TAPERED * peak) & still
     return found
 

@@ -29,7 +29,7 @@ def cycling(numbers, seed=0, capacity_Ah=NOMINAL_AH, fade=0.01, points=40):
             (-2.0, 1800 * Ah, points),
             (0.0, 90.0, 3),
         ]
-        for amps, seconds, rows in [*steps, (0.0, 90.0, 3)]:
+        for amps, seconds, rows in steps:
             time_s = start_s + seconds * np.sort(rng.uniform(0, 1, rows))
             noisy_A = amps + 1e-4 * rng.normal(size=rows)
             share = (time_s - start_s) / seconds
