@@ -136,17 +136,21 @@ def waiting_trials(lab: Lab, name: str) -> list[int]:
     return [trial.number for trial in lab.store.trials(name) if trial.status is TrialStatus.PROPOSED and needed(trial.number)]
 
 
-def settle_trial(lab: Lab, name: str, number: int, *, started: bool, by: str = "person") -> Trial:
+def settle_trial(lab: Lab, name: str, number: int, *, started: bool, by: str = "person", key: str | None = None) -> Trial:
     """Take a person's word on an `unknown` trial: its test is running, or nothing was started.
 
-    A test that runs is adopted; of one that was not started the channel is freed and the trial tested under a new key.
+    A test that runs is adopted; of one that was not started the channel is freed and the trial tested under a new key. `key` is
+    the one that was looked for at the cycler: meanwhile somebody else may have settled it, and the trial wait under another.
 
     Raises:
-        CampaignError: if the trial is not unknown, or its test is said to run and the cycler has no reference of it.
+        CampaignError: if the trial is not unknown, is so under another key, or its test is said to run and the cycler has no
+            reference of it.
     """
     trial = _trial(lab, name, number)
     if trial.status is not TrialStatus.UNKNOWN:
         raise CampaignError(f"trial {number} of '{name}' is {trial.status}; only an unknown trial can be settled.")
+    if key is not None and key != trial.key:
+        raise CampaignError(f"trial {number} of '{name}' is by now unknown as '{trial.key}': look for that one at the cycler.")
     now_h, fence = lab.now_h(), trial.fence or 0
     if started:
         ref, started_h = trial.run_ref or _found_ref(lab, name, trial), trial.started_h

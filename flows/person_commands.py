@@ -116,6 +116,10 @@ def settle(
     campaign: CampaignArgument,
     trial: Annotated[int, typer.Argument(metavar="TRIAL")],
     finding: Annotated[Finding, typer.Argument(help="Whether its test is running on the cycler.")],
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="What you looked for; refused if the trial has another now.", show_default=False),
+    ] = None,
     by: ByOption = None,
     lab: LabOption = None,
 ) -> None:
@@ -124,7 +128,8 @@ def settle(
     from flows.person import this_person
 
     with open_lab(lab, create=False) as opened:
-        settled = settle_trial(opened, campaign, trial, started=finding is Finding.STARTED, by=by or this_person())
+        started = finding is Finding.STARTED
+        settled = settle_trial(opened, campaign, trial, started=started, by=by or this_person(), key=key)
     print_out(f"{campaign} trial {trial}: {settled.status}; `voltloop resume {campaign}` goes on")
 
 

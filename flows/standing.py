@@ -61,7 +61,7 @@ def what_to_do(lab: Lab, campaign: CampaignRecord) -> str | None:
     if unknown := [trial for trial in trials if trial.status is TrialStatus.UNKNOWN]:
         first = unknown[0]
         look = f"look whether '{first.key}' runs on {first.cycler}/{first.channel}"
-        return f"{look}, then `voltloop settle {name} {first.number} started` or `not-started`"
+        return f"{look}, then `voltloop settle {name} {first.number} started --key {first.key}` or `not-started`"
     if any(trial.status is TrialStatus.PROPOSED for trial in trials):
         return f"`voltloop approve {name} --all`, or `voltloop reject`"
     if "channel" in reason:

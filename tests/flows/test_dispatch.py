@@ -93,6 +93,14 @@ def test_not_started_is_refused_where_the_cycler_knows_better(lab):
     assert cycler.physical_starts()["small/1/1"] == 1
 
 
+def test_a_word_about_another_attempt_is_refused(lab):
+    """Whoever looked yesterday must not give up the test that a colleague had started anew since."""
+    unknown_trial(lab)
+    with pytest.raises(CampaignError, match="by now unknown as 'small/1/1'"):
+        settle_trial(lab, "small", 1, started=False, key="small/1/7")
+    assert settle_trial(lab, "small", 1, started=False, key="small/1/1").status is TrialStatus.APPROVED
+
+
 def test_settling_as_not_started_revokes_the_key(lab):
     """What a stalled process submits after that starts nothing."""
     unknown_trial(lab)

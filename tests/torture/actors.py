@@ -192,7 +192,7 @@ class Person:
         world.counts["settled"] += 1
         actor = world.current
         actor.absence = 40.0  # a terminal left open over lunch, while a colleague does the same
-        self._try("settle", lambda: settle_trial(lab, name, number, started=seen))
+        self._try("settle", lambda: settle_trial(lab, name, number, started=seen, key=key))
         actor.absence = 1.0
 
     def _mend(self, lab: Lab) -> None:
