@@ -176,9 +176,7 @@ class LiveRecording:
         end = self._found(known=self._end)
         if (end.number, end.length) != (self._end.number, self._end.length):
             self._end = end
-            raise LiveRecordingError(
-                f"another process has appended to the live recording of {self.key}; read on from its cursor."
-            )
+            raise OvertakenError(f"another process has appended to the live recording of {self.key}; read on from its cursor.")
         for torn in _numbers(self.folder):
             if torn > end.number:  # a process died before its first batch was whole
                 self._path(torn).unlink(missing_ok=True)

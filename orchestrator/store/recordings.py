@@ -56,7 +56,7 @@ class RecordingArchive:
             they are uploaded.
 
     Attributes:
-        folder: the local folder.
+        folder: where new files are written on this machine: the place itself, or before they are uploaded.
         live: recordings of running tests, always local: `<lab>/live`.
 
     Raises:
@@ -66,9 +66,10 @@ class RecordingArchive:
     def __init__(self, place: str | Path, local: str | Path | None = None) -> None:
         self._place: Place = place_of(place)
         own = self._place if isinstance(self._place, LocalFolder) else None
-        self.folder = Path(local).absolute() if local is not None else own.folder if own else staging_folder()
-        self._local = own if own and own.folder == self.folder else LocalFolder(self.folder)
-        self.live = LiveRecordings(self.folder.parent / LIVE_FOLDER)
+        base = Path(local).absolute() if local is not None else own.folder if own else staging_folder()
+        self.folder = own.folder if own else base
+        self._local = own if own and own.folder == base else LocalFolder(base)
+        self.live = LiveRecordings(base.parent / LIVE_FOLDER)
 
     def write(
         self,
@@ -180,7 +181,7 @@ class RecordingArchive:
         """Remove the temporary files of processes that have ended; returns what was removed."""
         with self._told(str(self.folder)):
             left = swept(self.folder)
-            if self._place is not self._local:
+            if not isinstance(self._place, LocalFolder):
                 left += [Path(name) for name in self._place.sweep()]
         return left
 
