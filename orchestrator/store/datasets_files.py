@@ -85,7 +85,10 @@ def _missing(file: DataFile, origin: str, folder: Path | None) -> Fault:
 
 
 def _checked(path: Path, sha256: str, remedy: str) -> Path:
-    actual = sha256_of(path)
+    try:
+        actual = sha256_of(path)
+    except OSError as error:
+        raise FormatError(f"'{path}' cannot be read: {error.strerror}. See to it that you may read it.") from error
     if actual != sha256:
         raise FormatError(
             f"'{path}' is not the file that is known under this name: its sha256 is {actual}, expected was {sha256}. "
@@ -107,13 +110,24 @@ def _downloaded(file: DataFile, source: PublicSource, cache: Path) -> Path:
     """Fetched once; what is kept is our file, and the public one it was made from."""
     path = cache / file.name
     if not path.is_file() or sha256_of(path) != file.sha256:
-        public = _fetched(file, source, cache)
-        content = source.made(public.read_bytes())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_name(f".{path.name}.{os.getpid()}")
-        whole.write_bytes(content)
-        whole.replace(path)
+        content = source.made(_fetched(file, source, cache).read_bytes())
+        try:
+            _keep(content, path)
+        except OSError as error:
+            remedy = f"Name another folder (cache=...), or set {DATA_VARIABLE} to the folder that holds it."
+            raise SpecError(Fault(file.name, f"cannot be kept in '{cache}': {error.strerror}.", remedy)) from error
     return _checked(path, file.sha256, "Delete it and try again.")
+
+
+def _keep(content: bytes, path: Path) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _fetched(file: DataFile, source: PublicSource, cache: Path) -> Path:
@@ -128,4 +142,6 @@ def _fetched(file: DataFile, source: PublicSource, cache: Path) -> Path:
         ) from error
     except OSError as error:
         remedy = f"Try again with a connection, or set {DATA_VARIABLE} to the folder that holds it."
-        raise SpecError(Fault(file.name, f"could not be downloaded from '{source.url}': {error}.", remedy)) from error
+        raise SpecError(
+            Fault(file.name, f"could not be downloaded from '{source.url}' into '{cache}': {error}.", remedy)
+        ) from error

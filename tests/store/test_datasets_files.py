@@ -101,6 +101,19 @@ def test_without_a_connection_the_address_and_the_variable_are_named(file, tmp_p
         found(gone, "somewhere", tmp_path / "cache")
 
 
+def test_a_cache_that_cannot_be_written_is_named(file, tmp_path):
+    """Where a download cannot be kept, the folder is named; no traceback of the network's or the disk's."""
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file where a folder should be")
+    with pytest.raises(SpecError, match=rf"(?s)folder/table\.csv.*'{blocked}'.*VOLTLOOP_DATA_DIR"):
+        found(file, "somewhere", blocked)
+    halfway = tmp_path / "other"
+    halfway.mkdir()
+    (halfway / "folder").write_text("a file where a folder should be")
+    with pytest.raises(SpecError, match=r"cannot be kept in .*other': .*Name another folder"):
+        found(file, "somewhere", halfway)
+
+
 @pytest.mark.parametrize("name", ["attia_policies", "cathode_voltage"])
 def test_the_addresses_that_are_stated_lead_to_these_very_files(name, public_data):
     """The public file follows from ours, has the stated hash, and gives ours again, byte for byte."""
