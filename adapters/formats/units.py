@@ -210,7 +210,8 @@ def widened(values: NDArray[np.float32]) -> NDArray[np.float64]:
         power = 10.0**d
         whole = np.rint(wide[left] * power)
         rounded = whole / power
-        fits = (rounded.astype(np.float32) == values[left]) & (np.abs(whole) < _EXACT)
+        with np.errstate(over="ignore", invalid="ignore"):
+            fits = (rounded.astype(np.float32) == values[left]) & (np.abs(whole) < _EXACT)
         where = np.flatnonzero(left)[fits]
         result[where] = rounded[fits]
         left[where] = False

@@ -1,4 +1,4 @@
-"""BioLogic files: an optional reader asked for by its install line, currents that the file does not store, spectra among other rows."""
+"""BioLogic files: an optional reader asked for by its install line, currents that a file does not store, spectra among rows."""
 
 import sys
 

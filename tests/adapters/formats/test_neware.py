@@ -65,7 +65,7 @@ def test_metadata_that_cannot_be_read_costs_no_rows(ndax, tmp_path, read):
 
 
 def test_reading_neware_leaves_the_process_as_it_was(ndax):
-    """fastnda exchanges zlib's decompressor when imported: damaged gzip files must go on to raise zlib's own errors."""
+    """Importing fastnda exchanges zlib's decompressor: damaged gzip files must go on to raise zlib's own errors."""
     program = (
         "import sys, zlib; before = zlib.decompress, zlib.decompressobj;"
         "from adapters.formats import open_cycler_file; next(open_cycler_file(sys.argv[1]).batches());"
