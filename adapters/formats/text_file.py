@@ -18,7 +18,7 @@ from adapters.formats.timestamps import duration_seconds, stamp_seconds
 from adapters.formats.units import convert
 from orchestrator.domain.recording import BDF_COLUMNS
 
-_CHARGE, _DISCHARGE = ("C", "CHARGE", "CHG", "CHA"), ("D", "DISCHARGE", "DCHG", "DIS")
+_DISCHARGE = ("D", "DISCHARGE", "DCHG", "DIS")
 
 
 def open_text(head: TextHead, overrides: Mapping[str, Override], time_zone: str) -> CyclerFile:
@@ -83,7 +83,7 @@ class _Reading:
     def _from_text(self, column: PlannedColumn, found: Any, first: int) -> NDArray[np.float64]:
         import polars as pl
 
-        texts = pl.Series(found.to_pylist(), dtype=pl.String)
+        texts = pl.Series(pl.from_arrow(found))
         if column.notation == "duration":
             values = duration_seconds(texts)
         else:
@@ -98,9 +98,11 @@ class _Reading:
 
 def _signed(current: NDArray[np.float64], states: Any) -> NDArray[np.float64]:
     """Current with the sign of its state: negative in discharge, whatever the file's sign."""
-    letters = np.array([str(state or "").strip().upper() for state in states.to_pylist()])
-    discharging = np.isin(letters, _DISCHARGE) & (current > 0)
-    return np.where(discharging, -current, current)
+    import polars as pl
+
+    letters = pl.Series(pl.from_arrow(states)).str.strip_chars().str.to_uppercase()
+    discharging = letters.is_in(_DISCHARGE).fill_null(value=False).to_numpy()
+    return np.where(discharging & (current > 0), -current, current)
 
 
 def _sign_notes(made: Plan) -> list[str]:
