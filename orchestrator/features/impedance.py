@@ -23,6 +23,8 @@ ComplexArray = NDArray[np.complex128]
 RANDLES = ("R0_ohm", "Rct_ohm", "Cdl_F", "Aw_ohm_s-0.5")
 _LEAST_POINTS = 5
 _FURTHEST = np.log(1e6)  # from a start value
+_UNDETERMINED = 10.0  # standard error of a logarithm: nobody knows an element to a factor of 20 000
+_LEAST_NOISE, _NO_EFFECT = 1e-6, 1e-150  # relative: no analyser is better, and what is divided by
 _NEARLY_NOTHING = 1e-6  # of the modulus: where a start value would be zero or negative
 
 
@@ -47,7 +49,8 @@ def fit_randles(frequency_Hz: ArrayLike, Z_ohm: ArrayLike) -> dict[str, float]:
 
     Points with a positive imaginary part (the leads' inductance) are left out. The elements are fitted as logarithms, so they
     stay positive. Standard errors come from the residuals' curvature; they tell noise from signal as far as the circuit is the
-    right one, and grow where it is not.
+    right one, and grow where it is not. An element that the spectrum does not determine (a charge transfer hidden under the
+    diffusion, as in warm cells) has an infinite one: its value means nothing then.
 
     Args:
         frequency_Hz: (n,), in any order.
@@ -116,7 +119,9 @@ def _arc_top(imaginary: Array) -> int:
 
 
 def _standard_errors(jacobian: Array, cost: float) -> Array:
-    """Of the logarithms: s^2 (J' J)^-1 with s^2 the residuals' variance; (4,)."""
+    """Of the logarithms: s^2 (J' J)^-1 with s^2 the residuals' variance, (4,); infinite for what the spectrum leaves open."""
     rows, columns = jacobian.shape
     variance = 2 * cost / max(rows - columns, 1)
-    return np.sqrt(np.maximum(np.diag(variance * np.linalg.pinv(jacobian.T @ jacobian)), 0.0))
+    _, sizes, directions = np.linalg.svd(jacobian, full_matrices=False)
+    spread = np.sqrt(((directions / np.maximum(sizes, _NO_EFFECT)[:, None]) ** 2).sum(axis=0))
+    return np.where(spread * max(np.sqrt(variance), _LEAST_NOISE) < _UNDETERMINED, np.sqrt(variance) * spread, np.inf)

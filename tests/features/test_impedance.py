@@ -1,10 +1,12 @@
 """Spectrum -> Randles circuit."""
 
+import gzip
+
 import numpy as np
 import pytest
 
 from orchestrator.domain import SpecError
-from orchestrator.features import fit_randles
+from orchestrator.features import characteristic_points, fit_randles
 from orchestrator.features.impedance import RANDLES, randles_ohm
 
 FREQUENCY_HZ = np.geomspace(1e4, 1e-2, 31)
@@ -50,6 +52,36 @@ def test_leads_do_not_count():
     found = fit_randles(FREQUENCY_HZ, inductive)
     assert found["R0_ohm"] == pytest.approx(CIRCUITS[0][0], rel=0.02)
     assert found["Rct_ohm"] == pytest.approx(CIRCUITS[0][1], rel=0.05)
+
+
+def test_what_a_spectrum_leaves_open_has_no_standard_error():
+    """A circuit without a charge transfer of its own: nothing is claimed of the elements that it does not have."""
+    found = fit_randles(FREQUENCY_HZ, 0.01 + 0.002 * (1 - 1j) / np.sqrt(2 * np.pi * FREQUENCY_HZ))
+    assert found["R0_ohm"] == pytest.approx(0.01, rel=1e-3)
+    assert found["Aw_ohm_s-0.5"] == pytest.approx(0.002, rel=1e-3)
+    assert np.isfinite(found["R0_ohm_se"])
+    assert found["Rct_ohm_se"] > found["Rct_ohm"] or found["Rct_ohm"] < 1e-5
+
+
+def test_real_spectra_are_fitted(public_data):
+    """Commercial cells from -10 to 25 degC: 2 to 13 % are left, the series resistance is where the spectrum crosses the axis.
+
+    What the spectrum does not determine, the charge transfer of warm cells, says so by its standard error.
+    """
+    with gzip.open(public_data / "eis_denso.csv.gz", "rt") as stream:
+        names = stream.readline().strip().split(",")
+        table = np.genfromtxt(stream, delimiter=",")[::39]
+    real = [i for i, name in enumerate(names) if name.startswith("Zreal_")]
+    imaginary = [i for i, name in enumerate(names) if name.startswith("Zimag_")]
+    frequency_Hz = np.array([float(names[i][6:-2]) for i in real])
+    for row in table:
+        Z = row[real] + 1j * row[imaginary]
+        found = fit_randles(frequency_Hz, Z)
+        assert 0.005 < found["residual"] < 0.13
+        crossing = characteristic_points(frequency_Hz, Z).zero_crossing
+        assert found["R0_ohm"] == pytest.approx(crossing.real_ohm, rel=0.35)
+        assert found["R0_ohm_se"] < 0.1 * found["R0_ohm"]
+        assert found["Rct_ohm"] > 1e-6 or found["Rct_ohm_se"] == np.inf
 
 
 @pytest.mark.parametrize(
