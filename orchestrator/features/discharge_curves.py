@@ -92,11 +92,14 @@ def discharge_curves(
         Capacity in Ah, shape (k, n), each row as `discharge_curve` gives it.
 
     Raises:
-        SpecError: if a cycle was not recorded, holds no discharge, or its time runs backwards.
+        SpecError: if a column is missing, a cycle was not recorded, holds no discharge, or its time runs backwards.
     """
     volts = np.asarray(V, dtype=np.float64)
     if volts.ndim != 1:
         raise SpecError(Fault("V", f"must be a vector of voltages (got shape {volts.shape})."))
+    missing = [Fault(name, "is missing from the time series.") for name in ("cycle_count", *_NUMBERS) if name not in columns]
+    if missing:
+        raise SpecError(missing)
     wanted = np.asarray(cycles, dtype=np.int64)
     time_s, level_V, amps, blocks = _rows_of(columns, wanted)
     out_Ah = _out_Ah(amps, durations_s(time_s, blocks))

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.domain import Recording
 from orchestrator.domain.errors import SpecError
-from orchestrator.features import delta_q_features, discharge_curve
+from orchestrator.domain.quality import QualityFlag
+from orchestrator.domain.recording import CHECKUP_STEP_ID
+from orchestrator.features import delta_q_features, delta_q_of, delta_q_statistics, discharge_curve, discharge_curves
 
 V = np.linspace(2.0, 3.6, 9)
 
@@ -75,3 +79,97 @@ def test_a_missing_cycle_is_named():
     """The message says which cycles there are."""
     with pytest.raises(SpecError, match=r"7 was not recorded. Recorded: 1"):
         discharge_curve(recording_of(1.0), 7, V)
+
+
+def noisy_cycles(numbers, seed, points=60):
+    """Noisy discharges of unequal length between charges, some with a hold, under the numbers given."""
+    rng, parts, start_s = np.random.default_rng(seed), [], 0.0
+    for number in numbers:
+        rows = int(rng.integers(4, points))
+        hours = np.sort(rng.uniform(0, 1, 2 * rows))
+        volts = np.r_[np.linspace(3.6, 2.0, rows), np.linspace(2.0, 3.6, rows)] + 0.03 * rng.normal(size=2 * rows)
+        amps = np.r_[np.full(rows, -1.0), np.full(rows, 1.0)] * rng.uniform(0.5, 1.5, 2 * rows)
+        parts.append(np.stack([start_s + 3600 * hours, volts, amps, np.full(2 * rows, number)]))
+        start_s += 4000
+    names = ("test_time_second", "voltage_volt", "current_ampere", "cycle_count")
+    return dict(zip(names, np.concatenate(parts, axis=1), strict=True))
+
+
+def one_by_one(columns, cycle, grid):
+    """The curve as its definition says, with numpy's own interpolation."""
+    time_s, volts, amps = (values[columns["cycle_count"] == cycle] for values in list(columns.values())[:3])
+    out = np.flatnonzero(amps < -1e-3)
+    time_s, volts, amps = time_s[out], volts[out], amps[out]
+    passed = np.r_[0.0, np.cumsum(-np.diff(time_s) * (amps[1:] + amps[:-1]) / 7200)]
+    falling = np.minimum.accumulate(volts)
+    last = np.r_[np.flatnonzero(np.diff(falling) < 0), len(falling) - 1]
+    return np.interp(-grid, -falling[last], passed[last], left=0.0)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12, unique=True), st.integers(0, 999), st.randoms(use_true_random=False))
+def test_many_cycles_at_once_are_each_by_itself(numbers, seed, shuffle):
+    """In any order and more than once, on any voltages, as the definition says."""
+    columns, grid = noisy_cycles(numbers, seed), np.random.default_rng(seed).uniform(1.5, 4.0, 50)
+    wanted = shuffle.sample(numbers, len(numbers)) + numbers[:1]
+    found = discharge_curves(columns, wanted, grid)
+    for cycle, curve in zip(wanted, found, strict=True):
+        assert curve == pytest.approx(one_by_one(columns, cycle, grid), abs=1e-12)
+        assert discharge_curve(Recording(columns), cycle, grid) == pytest.approx(curve, abs=1e-12)
+    assert delta_q_of(columns, numbers[0], numbers[-1], grid) == pytest.approx(
+        one_by_one(columns, numbers[-1], grid) - one_by_one(columns, numbers[0], grid), abs=1e-12
+    )
+
+
+def test_twice_the_current_is_twice_the_curve():
+    """Capacities scale with the current; the order of cycles in the recording means nothing."""
+    columns = noisy_cycles([5, 2, 9], 0)
+    twice = {**columns, "current_ampere": 2 * columns["current_ampere"]}
+    assert discharge_curves(twice, [2, 5], V) == pytest.approx(2 * discharge_curves(columns, [2, 5], V))
+
+
+def test_rows_that_say_nothing_are_no_part_of_a_curve():
+    """No numbers, flagged as back in time, or of a check-up: the curve is that of the other rows."""
+    columns, rng = noisy_cycles([1, 2], 3), np.random.default_rng(0)
+    rows = len(columns["cycle_count"])
+    kind = rng.choice(4, rows, p=[0.7, 0.1, 0.1, 0.1])
+    broken = {
+        **columns,
+        "voltage_volt": np.where(kind == 1, np.nan, columns["voltage_volt"]),
+        "quality_flags": np.where(kind == 2, int(QualityFlag.TIME_BACKWARDS), 0),
+        "step_id": np.where(kind == 3, CHECKUP_STEP_ID + 1, 1),
+    }
+    broken["test_time_second"] = np.where(kind == 2, -5.0, columns["test_time_second"])
+    left = {name: values[kind == 0] for name, values in columns.items()}
+    assert discharge_curves(broken, [1, 2], V).tolist() == discharge_curves(left, [1, 2], V).tolist()
+    backwards = {**columns, "test_time_second": columns["test_time_second"][::-1]}
+    with pytest.raises(SpecError, match="time runs backwards within cycle 1"):
+        discharge_curves(backwards, [1], V)
+
+
+def test_curves_of_any_number_type_and_of_no_cycle():
+    """Single precision does; no cycles give no rows; unknown voltages no capacity."""
+    columns = noisy_cycles([1], 1)
+    single = {name: values.astype(np.float32) for name, values in columns.items()}
+    assert discharge_curves(single, [1], V) == pytest.approx(discharge_curves(columns, [1], V), abs=1e-4)
+    assert discharge_curves(columns, [], V).shape == (0, 9)
+    assert np.isnan(discharge_curves(columns, [1], [np.nan, 3.0])[0]).tolist() == [True, False]
+    with pytest.raises(SpecError, match="vector of voltages"):
+        discharge_curves(columns, [1], 3.0)
+    with pytest.raises(SpecError, match="cycle_count: is missing"):
+        discharge_curves({n: v for n, v in columns.items() if n != "cycle_count"}, [1], V)
+    charging = {**columns, "current_ampere": np.abs(columns["current_ampere"])}
+    with pytest.raises(SpecError, match="1 holds no discharge"):
+        discharge_curves(charging, [1], V)
+
+
+def test_cells_that_are_not_known_have_no_statistics():
+    """Three voltages are too few: NaN for that cell alone; shapes that do not fit are refused."""
+    change = np.random.default_rng(0).normal(size=(3, 9))
+    change[1, 3:] = np.nan
+    found = delta_q_statistics(V, change)
+    for values in found.values():
+        assert np.isnan(values).tolist() == [False, True, False]
+    assert len(delta_q_statistics(V, np.zeros((0, 9)))["variance"]) == 0
+    with pytest.raises(SpecError, match=r"\(n,\) and \(cells, n\)"):
+        delta_q_statistics(V, change.T)
