@@ -3,14 +3,14 @@
 Rows come in any pieces, and the result is the same however they were split. What a row shows beside its neighbours is flagged on
 that row; a unit or sign that is wrong throughout belongs to every row and is known only at the end (`QualityReport.every_row`).
 
-| check | a row is flagged if |
-|---|---|
-| `time_backwards` | its test time is before that of any row before it; the finding's `count` is the number of steps back from one row to the next |
-| `duplicates` | all its values are those of the row before |
-| `gaps` | rows are missing before it: `record_index` jumps, or five times the interval before and after passes while current flows in a step |
-| `impossible_*` | its value is outside of what a cell shows; currents and capacities also against the nominal capacity, if stated |
-| `missing_values` | time, voltage or current is no number |
-| `endless_cycles` | its cycle has had more than three charges and three discharges |
+A row is flagged
+* `time_backwards`: if its test time is before that of any row before it; the finding's `count` is the number of steps back from
+  one row to the next;
+* `duplicates`: if all its values are those of the row before;
+* `gaps`: if rows are missing before it, or stand too far apart to say what charge passed (see `quality_gaps.Gaps`);
+* `impossible_*`: if a value is outside of what a cell shows; currents and capacities also by the nominal capacity;
+* `missing_values`: if time, voltage or current is no number;
+* `endless_cycles`: if its cycle has had more than three charges and three discharges.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from orchestrator.domain.quality import QualityFlag
 from orchestrator.domain.recording import CHECKUP_STEP_ID, REQUIRED, Columns
 from orchestrator.features import quality_rows as rules
 from orchestrator.features.quality_evidence import Evidence
+from orchestrator.features.quality_gaps import Gaps
 from orchestrator.features.quality_halves import Halves
 from orchestrator.features.quality_report import Finding, Place, QualityReport
 from orchestrator.features.quality_verdicts import (
     RowsPerCycle,
+    StepTime,
     counters_missing,
     sensor_findings,
     sign_findings,
@@ -45,7 +47,7 @@ _WORDS = {
     "time_backwards": ("test time runs backwards {count} times; {rows} rows are before one already seen",
                        "Order matters to every integral: look at the cycler's clock, then ingest with --repair time-order"),
     "duplicates": ("{rows} rows repeat the one before them", "Ingest with --repair drop-duplicates to leave them out"),
-    "gaps": ("rows are missing before {rows} rows", "Capacities there are integrated across what is missing: do not trust them"),
+    "gaps": ("rows are missing, or too far apart, before {rows} rows", "Integrals there are guesses: use the cycler's counters"),
     "impossible_voltage": ("{rows} rows have a voltage outside -2.5 to 6 V", "Check the contacts and the column's unit"),
     "impossible_current": ("{rows} rows have a current that no such cell is given", "Check the column's unit and the capacity"),
     "impossible_capacity": ("{rows} rows count a capacity that no such cell has", "Check the counter's unit and the capacity"),
@@ -82,8 +84,11 @@ class QualityCheck:
         self._judged = 0
         self._latest_s = -np.inf
         self._steps_back = 0
+        self._clock_back = 0
+        self._step_time = StepTime()
         self._rows: dict[str, int] = {}
         self._first: dict[str, list[Place]] = {}
+        self._gaps = Gaps(nominal_capacity_Ah)
         self._halves = Halves(nominal_capacity_Ah)
         self._evidence = Evidence(nominal_capacity_Ah)
         self._cycles = RowsPerCycle()
@@ -128,7 +133,13 @@ class QualityCheck:
         every = QualityFlag.NONE
         for finding in whole:
             every |= finding.flag
-        findings += [*whole, *self._cycles.findings(), *sensor_findings(self._evidence, self._judged)]
+        findings += [
+            *self._clock_finding(),
+            *self._step_time.findings(),
+            *whole,
+            *self._cycles.findings(),
+            *sensor_findings(self._evidence, self._judged),
+        ]
         counted = self._evidence.counters is not None and self._evidence.counters.there
         return QualityReport(
             rows=self._judged,
@@ -136,6 +147,7 @@ class QualityCheck:
             not_checked=tuple(counters_missing(self._held, self._evidence)) if self._judged else (),
             every_row=every,
             cycles=len(self._cycles),
+            step_time=self._step_time.to_json(),
             charged_Ah=self._evidence["charged_Ah"],
             discharged_Ah=self._evidence["discharged_Ah"],
             vendor_charged_Ah=self._evidence["vendor_charged_Ah"] if counted else None,
@@ -162,7 +174,7 @@ class QualityCheck:
         return flags
 
     def _found(self, columns: dict[str, NDArray[Any]], rows: slice) -> dict[str, rules.Bools]:
-        gap = rules.gaps(columns)
+        gap = self._gaps.find(columns, rows)
         too_much, endless = self._halves.add(columns, rows, gap)
         self._evidence.add(columns, rows, gap)
         self._count_cycles(columns, rows)
@@ -181,10 +193,23 @@ class QualityCheck:
     def _backwards(self, columns: dict[str, NDArray[Any]], rows: slice) -> rules.Bools:
         time = rules.number(columns, rules.TIME)
         self._steps_back += int((rules.intervals(columns)[rows] < 0).sum())
+        if "unix_time_second" in columns:
+            back = np.diff(rules.number(columns, "unix_time_second"), prepend=np.nan)[rows] < 0
+            self._clock_back += int(back.sum())
+            self._place("clock", back, columns, rows)
+        self._step_time.add(columns, rows)
         new = time[rows]
         latest = np.maximum.accumulate(np.concatenate([[self._latest_s], np.where(np.isnan(new), -np.inf, new)]))
         self._latest_s = float(latest[-1])
         return np.asarray(new < latest[:-1])
+
+    def _clock_finding(self) -> list[Finding]:
+        if not self._clock_back:
+            return []
+        first = tuple(self._first.get("clock", ()))
+        text = f"the cycler's clock (unix_time_second) runs backwards {self._clock_back} times"
+        remedy = "Use the test time for integrals and order; the clock was set, or summer time ended"
+        return [Finding("clock_backwards", QualityFlag.NONE, self._clock_back, 0, first, text, remedy)]
 
     def _count_cycles(self, columns: dict[str, NDArray[Any]], rows: slice) -> None:
         if rules.CYCLE not in columns:
@@ -199,6 +224,9 @@ class QualityCheck:
 
     def _note(self, name: str, wrong: rules.Bools, columns: dict[str, NDArray[Any]], rows: slice) -> None:
         self._rows[name] = self._rows.get(name, 0) + int(wrong.sum())
+        self._place(name, wrong, columns, rows)
+
+    def _place(self, name: str, wrong: rules.Bools, columns: dict[str, NDArray[Any]], rows: slice) -> None:
         places = self._first.setdefault(name, [])
         cycles = rules.number(columns, rules.CYCLE)[rows]
         times = rules.number(columns, rules.TIME)[rows]

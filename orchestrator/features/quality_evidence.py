@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.domain.recording import Columns
 from orchestrator.features.quality_rows import (
     CURRENT,
     FREQUENCY,
@@ -17,6 +18,7 @@ from orchestrator.features.quality_rows import (
     intervals,
     number,
     temperatures,
+    unrecorded,
 )
 
 _SCOPES = ("", "cycle_", "step_")
@@ -71,7 +73,7 @@ class Counters:
         """Whether they tell charge from discharge."""
         return self.net is not None or any(sign for _, sign in self.rising)
 
-    def moves(self, columns: dict[str, NDArray[np.generic]], border: Bools) -> tuple[Array, Array, Bools]:
+    def moves(self, columns: Columns, border: Bools) -> tuple[Array, Array, Bools]:
         """Charged and discharged Ah since the row before, and which rows' counters went on rather than anew; each shape (n,)."""
         length = len(border)
         charged, discharged, on = np.zeros(length), np.zeros(length), np.ones(length, dtype=bool)
@@ -117,7 +119,7 @@ class Evidence:
         before = np.concatenate([current[:1], current[:-1]])
         moved = (current + before) / 2 * since / 3600
         spectrum = number(columns, FREQUENCY) > 0
-        sound = (since > 0) & np.isfinite(moved) & ~gap & ~spectrum
+        sound = (since > 0) & np.isfinite(moved) & ~gap & ~spectrum & ~unrecorded(columns)
         self._charge(moved, sound, rows)
         self._compare(columns, border, moved, sound & ~border, rows)
         self._voltage(columns, current, before, sound, rows)

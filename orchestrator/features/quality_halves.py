@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.features.quality_rows import CURRENT, CYCLE, LARGEST_CAPACITY, Array, Bools, borders, intervals, number
+from orchestrator.features.quality_rows import CURRENT, CYCLE, LARGEST_CAPACITY, Array, Bools, intervals, number, unrecorded
 
-# A charge or discharge counts once it has taken so long, or moved so much of the nominal capacity: pulses and drive cycles do not.
+# A charge or discharge counts once it has taken so long, or moved so much of the nominal capacity: pulses do not.
 LEAST_HALF_S = 600.0
 LEAST_HALF = 0.2
 # Of the largest current so far; less is none.
@@ -50,7 +52,7 @@ class Halves:
         since = intervals(columns)
         before = np.concatenate([current[:1], current[:-1]])
         moved = np.abs((current + before) / 2 * since / 3600)
-        counts = (since > 0) & np.isfinite(moved) & ~gap & ~(borders(columns) & (since > 3600.0))
+        counts = (since > 0) & np.isfinite(moved) & ~gap & ~unrecorded(columns)
         moved, lasted = np.where(counts, moved, 0.0)[rows], np.where(counts, since, 0.0)[rows]
         cycles = number(columns, CYCLE)[rows]
         too_much = np.zeros(len(signs), dtype=bool)
@@ -99,4 +101,4 @@ def _stretches(signs: NDArray[np.int64], cycles: Array) -> list[tuple[int, int]]
     same_cycle = (cycles[1:] == cycles[:-1]) | (np.isnan(cycles[1:]) & np.isnan(cycles[:-1]))
     cuts = np.flatnonzero((signs[1:] != signs[:-1]) | ~same_cycle) + 1
     edges = [0, *cuts.tolist(), len(signs)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

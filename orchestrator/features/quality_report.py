@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.domain.quality import QualityFlag
@@ -81,6 +82,8 @@ class QualityReport:
         not_checked: what could not be checked, since the recording lacks what the check needs.
         every_row: flags that belong to every row, such as a unit that is wrong throughout.
         cycles: how many cycles are numbered, 0 where none are.
+        step_time: how often the time within steps falls back (`falls`), by more than a second (`falls_over_1_s`), and while the
+            step goes on (`within_a_step`): only the last is a fault. Empty without `step_time_second`.
         charged_Ah, discharged_Ah: sums integrated from current and time as they stand, faults and all.
         vendor_charged_Ah, vendor_discharged_Ah: sums of the rises of the cycler's own counters; None where it has none.
     """
@@ -90,6 +93,7 @@ class QualityReport:
     not_checked: tuple[str, ...] = ()
     every_row: QualityFlag = QualityFlag.NONE
     cycles: int = 0
+    step_time: Mapping[str, int] = field(default_factory=dict)
     charged_Ah: float = 0.0
     discharged_Ah: float = 0.0
     vendor_charged_Ah: float | None = None
@@ -109,6 +113,7 @@ class QualityReport:
         return {
             "rows": self.rows,
             "cycles": self.cycles,
+            "step_time": dict(self.step_time),
             "charged_Ah": _finite(self.charged_Ah),
             "discharged_Ah": _finite(self.discharged_Ah),
             "vendor_charged_Ah": _finite(self.vendor_charged_Ah),

@@ -19,20 +19,17 @@ TEMPERATURE_RANGE_DEGC = (-60.0, 200.0)
 # Of the nominal capacity, within one charge or discharge: cells exceed what is printed on them, but not by this.
 LARGEST_CAPACITY = 1.25
 LEAST_COUNTER_AH = -1e-6
-# A gap is this many times as long as the interval before and the one after it, and takes at least a second.
-GAP_FACTOR = 5.0
-LEAST_GAP_S = 1.0
 TIME, VOLTAGE, CURRENT = REQUIRED
 CYCLE, INDEX, FREQUENCY = "cycle_count", "record_index", "frequency_hertz"
 STEPS = ("step_count", "step_index", "step_id")
 UNSIGNED_COUNTERS = tuple(
     f"{scope}{kind}_capacity_ah" for scope in ("", "step_", "cycle_") for kind in ("charging", "discharging", "cumulative")
 )
-PART_COUNTERS = tuple(
-    f"{scope}_{kind}_capacity_ah"
-    for scope in ("step", "cycle")
-    for kind in ("charging", "discharging", "net")
-) + ("step_capacity_ah", "step_cumulative_capacity_ah")  # fmt: skip
+PART_COUNTERS = (
+    *(f"{scope}_{kind}_capacity_ah" for scope in ("step", "cycle") for kind in ("charging", "discharging", "net")),
+    "step_capacity_ah",
+    "step_cumulative_capacity_ah",
+)
 
 
 def number(columns: Columns, name: str) -> Array:
@@ -45,7 +42,7 @@ def number(columns: Columns, name: str) -> Array:
 def changed(values: NDArray[np.generic]) -> Bools:
     """Whether each row differs from the one before; False for the first, and between two that are no number."""
     out = np.zeros(len(values), dtype=bool)
-    out[1:] = (values[1:] != values[:-1]) & ~((values[1:] != values[1:]) & (values[:-1] != values[:-1]))  # noqa: PLR0124
+    out[1:] = (values[1:] != values[:-1]) & ~((values[1:] != values[1:]) & (values[:-1] != values[:-1]))
     return out
 
 
@@ -66,6 +63,14 @@ def intervals(columns: Columns) -> Array:
     return out
 
 
+def unrecorded(columns: Columns) -> Bools:
+    """Rows before which whole cycles were not recorded, by their numbers: what passed there is in no sum."""
+    out = np.zeros(len(next(iter(columns.values()))), dtype=bool)
+    if CYCLE in columns:
+        out[1:] = np.abs(np.diff(number(columns, CYCLE))) > 1
+    return out
+
+
 def duplicates(columns: Columns) -> Bools:
     """Rows all of whose values are those of the row before, its number in the file aside."""
     out = np.ones(len(next(iter(columns.values()))), dtype=bool)
@@ -73,27 +78,6 @@ def duplicates(columns: Columns) -> Bools:
         if name not in (INDEX, "quality_flags"):
             out &= ~changed(np.asarray(values))
     out[:1] = False
-    return out
-
-
-def gaps(columns: Columns) -> Bools:
-    """Rows that come after lost ones: the file's own numbering jumps, or the time does within a step that current flows in.
-
-    A row's interval is a gap if it is `GAP_FACTOR` times the one before and the one after. Where a cycle or a step begins,
-    and while nothing flows, cyclers are set to record seldom: those intervals are none. The last row is never one.
-    """
-    since = intervals(columns)
-    before, after = np.full(len(since), np.nan), np.full(len(since), np.nan)
-    before[1:], after[:-1] = since[:-1], since[1:]
-    current = np.abs(number(columns, CURRENT))
-    flows = current > 0
-    flows[1:] &= current[:-1] > 0
-    out = (since >= LEAST_GAP_S) & (since > GAP_FACTOR * before) & (since > GAP_FACTOR * after)
-    out &= (before > 0) & (after > 0) & flows & ~borders(columns)
-    out &= ~(number(columns, FREQUENCY) > 0)
-    if INDEX in columns:
-        jump = np.diff(np.asarray(columns[INDEX], dtype=np.float64))
-        out[1:] |= jump > 1
     return out
 
 
@@ -122,7 +106,10 @@ def temperatures(columns: Columns) -> list[str]:
 
 
 def impossible_counters(columns: Columns, nominal_capacity_Ah: float | None) -> Bools:
-    """Rows where a counter of capacity that cannot fall below zero does, is not finite, or counts more in one step or cycle than a cell holds."""
+    """Rows where a counter of capacity cannot be right.
+
+    One that only rises is below zero, one is infinite, or one counts more in a step or cycle than a cell holds.
+    """
     out = np.zeros(len(next(iter(columns.values()))), dtype=bool)
     for name in (*UNSIGNED_COUNTERS, *PART_COUNTERS):
         if name not in columns:
@@ -138,12 +125,12 @@ def impossible_counters(columns: Columns, nominal_capacity_Ah: float | None) -> 
 
 def missing(columns: Columns) -> Bools:
     """Rows without a time, a voltage or a current."""
-    return np.isnan(np.array([number(columns, name) for name in REQUIRED])).any(axis=0)
+    return np.asarray(np.isnan(np.array([number(columns, name) for name in REQUIRED])).any(axis=0))
 
 
 def outside(values: Array, lower: float, upper: float) -> Bools:
     """Whether values lie outside of bounds; what is no number does not."""
-    return (values < lower) | (values > upper)
+    return np.asarray((values < lower) | (values > upper))
 
 
 ROW_CHECKS: dict[str, QualityFlag] = {

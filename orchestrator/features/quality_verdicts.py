@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import numpy as np
 
 from orchestrator.domain.quality import QualityFlag
+from orchestrator.domain.recording import Columns
 from orchestrator.features.quality_evidence import LEAST_PAIRS, THOUSAND, Evidence
 from orchestrator.features.quality_report import Finding, Place
+from orchestrator.features.quality_rows import STEPS, borders, number
 
 # Rows of a cycle, and rows an hour, below this share of those of the five cycles before it.
 SPARSE_SHARE = 0.7
@@ -24,22 +27,45 @@ def unit_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
     ratio = integrated / counted if counted > 0 else 0.0
     enough = evidence["compared_rows"] >= LEAST_PAIRS
     if enough and THOUSAND[0] <= ratio <= THOUSAND[1]:
-        yield _unit(rows, "current_ampere", f"integrated over time is {ratio:.4g} times the cycler's own capacities: mA taken for A",
-                    "Ingest again with the column's unit stated, or with --repair current-unit")  # fmt: skip
+        yield _unit(
+            rows,
+            "current_ampere",
+            f"integrated over time is {ratio:.4g} times the cycler's own capacities: mA taken for A",
+            "Ingest again with the column's unit stated, or with --repair current-unit",
+        )
     elif enough and ratio > 0 and 1 / THOUSAND[1] <= ratio <= 1 / THOUSAND[0]:
-        yield _unit(rows, "current_ampere", f"integrated over time is {ratio:.4g} of the cycler's own capacities: the current is a "
-                    "thousand times too small, or mAh were taken for Ah", "Ingest again with the columns' units stated")  # fmt: skip
+        yield _unit(
+            rows,
+            "current_ampere",
+            f"integrated over time is {ratio:.4g} of the cycler's own capacities: the current is a "
+            "thousand times too small, or mAh were taken for Ah",
+            "Ingest again with the columns' units stated",
+            "capacity_unit",
+        )
     elif _share(evidence["high_rate_rows"], evidence["flowing_rows"]) >= 0.5 and evidence["flowing_rows"] >= LEAST_PAIRS:
-        yield _unit(rows, "current_ampere", f"is above 50 C of the stated {evidence.nominal_capacity_Ah:g} Ah in most rows: "
-                    "mA taken for A, or another capacity",
-                    "Check the capacity; ingest again with the unit stated, or with --repair current-unit")  # fmt: skip
+        yield _unit(
+            rows,
+            "current_ampere",
+            f"is above 50 C of the stated {evidence.nominal_capacity_Ah:g} Ah in most rows: mA taken for A, or another capacity",
+            "Check the capacity; ingest again with the unit stated, or with --repair current-unit",
+        )
     if _share(evidence["millivolts"], evidence["voltages"]) >= 0.5:
-        yield _unit(rows, "voltage_volt", "is in the hundreds and above in most rows: mV taken for V",
-                    "Ingest again with the column's unit stated, or with --repair voltage-unit", "voltage_unit")  # fmt: skip
+        yield _unit(
+            rows,
+            "voltage_volt",
+            "is in the hundreds and above in most rows: mV taken for V",
+            "Ingest again with the column's unit stated, or with --repair voltage-unit",
+            "voltage_unit",
+        )
     for name in _temperatures(evidence):
         if _share(evidence[f"kelvin {name}"], evidence[f"read {name}"]) >= 0.5:
-            yield _unit(rows, name, "is between 220 and 400 in most rows: kelvin taken for degC",
-                        "Ingest again with the column's unit stated", "temperature_unit")  # fmt: skip
+            yield _unit(
+                rows,
+                name,
+                "is between 220 and 400 in most rows: kelvin taken for degC",
+                "Ingest again with the column's unit stated",
+                "temperature_unit",
+            )
 
 
 def sensor_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
@@ -47,8 +73,15 @@ def sensor_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
     for name in _temperatures(evidence):
         if rows >= 100 and evidence[f"zero {name}"] == rows:
             text = f"{name} is exactly 0 in every row, as where no sensor is connected"
-            yield Finding("temperature_absent", QualityFlag.NONE, rows, 0, (Place(1, np.nan),), text,
-                          "Leave the column out where a temperature is wanted")  # fmt: skip
+            yield Finding(
+                "temperature_absent",
+                QualityFlag.NONE,
+                rows,
+                0,
+                (Place(1, np.nan),),
+                text,
+                "Leave the column out where a temperature is wanted",
+            )
 
 
 def sign_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
@@ -64,11 +97,45 @@ def sign_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
     if steps + contrary >= _FEW and contrary >= _MOST * (steps + contrary) and back >= drift:
         said.append(f"the voltage moves against it at {contrary:.0f} of {steps + contrary:.0f} steps of the current")
     if said:
-        yield _sign(rows, "current_ampere is positive when discharging: " + ", and ".join(said),
-                    "Ingest again with --repair current-sign")  # fmt: skip
+        yield _sign(
+            rows, "current_ampere is positive when discharging: " + ", and ".join(said), "Ingest again with --repair current-sign"
+        )
     elif unsigned and enough and against >= (1 - _MOST) * (along + against) > 0:
-        yield _sign(rows, f"current_ampere is never negative, while the cycler counted {against:.4g} Ah of discharge: "
-                    "it has no sign", "Export it with a sign, or with the column of states that says which rows discharge")  # fmt: skip
+        yield _sign(
+            rows,
+            f"current_ampere is never negative, while the cycler counted {against:.4g} Ah of discharge: it has no sign",
+            "Export it with a sign, or with the column of states that says which rows discharge",
+            "current_unsigned",
+        )
+
+
+class StepTime:
+    """How often the time within steps falls back, as it must where a step begins and must not within one."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def add(self, columns: Columns, rows: slice) -> None:
+        """Take in rows; the columns begin with at least the row before them."""
+        if "step_time_second" not in columns:
+            return
+        change = np.diff(number(columns, "step_time_second"), prepend=np.nan)
+        known = any(name in columns for name in STEPS)
+        within = (change < 0) & ~borders(columns) if known else np.zeros(len(change), dtype=bool)
+        for name, which in (("falls", change < 0), ("falls_over_1_s", change < -1), ("within_a_step", within)):
+            self._counts[name] = self._counts.get(name, 0) + int(which[rows].sum())
+
+    def to_json(self) -> dict[str, int]:
+        """The counts, JSON-ready."""
+        return dict(self._counts)
+
+    def findings(self) -> Iterator[Finding]:
+        """Steps whose own time runs backwards."""
+        if count := self._counts.get("within_a_step"):
+            text = f"the time within a step (step_time_second) runs backwards {count} times while the step goes on"
+            yield Finding(
+                "step_time_backwards", QualityFlag.NONE, count, 0, (), text, "Use the test time; look at the cycler's clock"
+            )
 
 
 class RowsPerCycle:
@@ -102,9 +169,19 @@ class RowsPerCycle:
             else:
                 usual = [*usual, (count, rate)][-NEIGHBOURS:]
         if sparse:
-            text = f"{len(sparse)} cycles have less than {SPARSE_SHARE:.0%} of the rows, and rows an hour, of those before them: rows were lost"
-            yield Finding("sparse_cycles", QualityFlag.NONE, len(sparse), 0, tuple(sparse[:5]), text,
-                          "Do not trust capacities of these cycles; look for a sensor or a line that dropped out")  # fmt: skip
+            text = (
+                f"{len(sparse)} cycles have less than {SPARSE_SHARE:.0%} of the rows, and rows an hour, of those before them: "
+                "rows were lost"
+            )
+            yield Finding(
+                "sparse_cycles",
+                QualityFlag.NONE,
+                len(sparse),
+                0,
+                tuple(sparse[:5]),
+                text,
+                "Do not trust capacities of these cycles; look for a sensor or a line that dropped out",
+            )
 
 
 def _is_sparse(count: int, rate: float, usual: list[tuple[int, float]]) -> bool:
@@ -117,7 +194,7 @@ def _is_sparse(count: int, rate: float, usual: list[tuple[int, float]]) -> bool:
 def _pieces(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
     cuts = np.flatnonzero(cycles[1:] != cycles[:-1]) + 1
     edges = [0, *cuts.tolist(), len(cycles)]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    yield from pairwise(edges)
 
 
 def _temperatures(evidence: Evidence) -> list[str]:
@@ -132,8 +209,8 @@ def _unit(rows: int, column: str, problem: str, remedy: str, check: str = "curre
     return Finding(check, QualityFlag.UNIT_SUSPECT, 1, rows, (Place(1, np.nan),), f"{column} {problem}", remedy)
 
 
-def _sign(rows: int, text: str, remedy: str) -> Finding:
-    return Finding("current_sign", QualityFlag.CURRENT_SIGN, 1, rows, (Place(1, np.nan),), text, remedy)
+def _sign(rows: int, text: str, remedy: str, check: str = "current_sign") -> Finding:
+    return Finding(check, QualityFlag.CURRENT_SIGN, 1, rows, (Place(1, np.nan),), text, remedy)
 
 
 def counters_missing(names: Mapping[str, object], evidence: Evidence) -> list[str]:
