@@ -19,7 +19,9 @@ from orchestrator.domain.recording import REQUIRED
 
 _LINES_SEARCHED = 500
 _SAMPLE_ROWS = 200
+_MOST_CELLS = 10_000  # no cycler's table is as wide
 _LARGEST_V = 100.0
+_LONGEST_NUMBER = 400  # the longest decimal of a float64 has fewer signs
 _DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d*,\d+(?:[eE][-+]?\d+)?\s*$")
 _DECIMAL_POINT = re.compile(r"^\s*[-+]?\d*\.\d+(?:[eE][-+]?\d+)?\s*$")
 _NUMBER = re.compile(r"^\s*[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\s*$|^\s*[-+]?(?:nan|inf|infinity)\s*$", re.IGNORECASE)
@@ -95,9 +97,9 @@ def plan(head: TextHead, overrides: Mapping[str, Override]) -> Plan:
 def _header(head: TextHead, overrides: Mapping[str, Override]) -> tuple[int, str, list[Header], Dialect]:
     for number, text in enumerate(head.lines[:_LINES_SEARCHED]):
         for delimiter in DELIMITERS:
-            cells = fields(text, delimiter) if delimiter in text else []
-            if len(cells) < len(REQUIRED):
+            if not len(REQUIRED) - 1 <= text.count(delimiter) < _MOST_CELLS:
                 continue
+            cells = fields(text, delimiter)
             headers = [parse_header(cell) for cell in cells]
             found = dialect_of(headers)
             if overrides and set(overrides) <= {header.raw for header in headers}:
@@ -125,9 +127,14 @@ def _no_header(head: TextHead, overrides: Mapping[str, Override]) -> Exception:
 
 
 def _likely_header(head: TextHead) -> list[str]:
-    rows = [fields(text, d) for text in head.lines[:_LINES_SEARCHED] for d in DELIMITERS if d in text]
-    named = [row for row in rows if sum(not _NUMBER.match(cell) for cell in row) > len(row) / 2]
+    lines = head.lines[:_LINES_SEARCHED]
+    rows = [fields(text, d) for text in lines for d in DELIMITERS if 0 < text.count(d) < _MOST_CELLS]
+    named = [row for row in rows if sum(not _is_number(cell) for cell in row) > len(row) / 2]
     return max(named, key=len, default=[])
+
+
+def _is_number(cell: str) -> bool:
+    return len(cell) < _LONGEST_NUMBER and bool(_NUMBER.match(cell))
 
 
 def _samples(head: TextHead, first: int, delimiter: str) -> tuple[tuple[str, ...], ...]:
@@ -149,7 +156,7 @@ def _fitted(headers: list[Header], cells: int) -> list[Header]:
 
 
 def _decimal(samples: tuple[tuple[str, ...], ...], delimiter: str) -> str:
-    cells = [cell for row in samples for cell in row]
+    cells = [cell for row in samples for cell in row if len(cell) < _LONGEST_NUMBER]
     comma = delimiter != "," and any(map(_DECIMAL_COMMA.match, cells)) and not any(map(_DECIMAL_POINT.match, cells))
     return "," if comma else "."
 
@@ -213,7 +220,7 @@ class _Columns:
 
     def _column(self, index: int, header: Header, target: Target) -> PlannedColumn | None:
         cells = [row[index] for row in self.samples if index < len(row) and row[index].strip()]
-        text = bool(cells) and not _NUMBER.match(cells[0])
+        text = bool(cells) and not _is_number(cells[0])
         if text and target.bdf == "unix_time_second":
             return self._dated(index, header, target, cells)
         if text and dimension(target.bdf) == "time" and is_duration(cells[0]):
@@ -257,7 +264,7 @@ class _Columns:
     def _assume(self, unit: str, header: Header, target: Target) -> None:
         """Take SI for a header without unit, unless the voltage says that it is something else."""
         index = self.headers.index(header)
-        cells = [row[index] for row in self.samples if index < len(row) and _NUMBER.match(row[index])]
+        cells = [row[index] for row in self.samples if index < len(row) and _is_number(row[index])]
         largest = max((abs(float(cell.replace(",", "."))) for cell in cells), default=0.0)
         if target.bdf == "voltage_volt" and largest > _LARGEST_V:
             raise unreadable(

@@ -47,6 +47,7 @@ _OTHER_NAMES = {
 }
 _PARENTHESISED = re.compile(r"^(?P<base>.*?)\s*[(\[{]\s*(?P<unit>[^()\[\]{}]*?)\s*[)\]}]\s*$")
 _SLASHED = re.compile(r"^(?P<base>.*\S)\s*/\s*(?P<unit>\S.*?)\s*$")
+_LONGEST = 200  # what is longer heads no column, and would be slow to look through
 _NOT_A_WORD = re.compile(r"[^a-z0-9#]+")
 
 
@@ -80,6 +81,8 @@ class Header:
 def parse_header(text: str) -> Header:
     """Take a header apart: `Test Time / s`, `Test_Time(s)` and `Test Time [s]` all are `test time` in `s`."""
     raw = text.strip().strip('"').strip()
+    if len(raw) > _LONGEST:
+        return Header(raw, "", "", None)
     found = _PARENTHESISED.match(raw) or _SLASHED.match(raw)
     base, unit = (found["base"], found["unit"]) if found else (raw, None)
     return Header(raw, words(raw), words(base), unit)

@@ -163,3 +163,19 @@ def test_text_that_is_no_table_is_refused(text, encoding):
     header = "test_time_second,voltage_volt,current_ampere\n"
     assert outcome(text.encode(encoding, "replace"))[1]
     outcome((header + text).encode(encoding, "replace"))
+
+
+@pytest.mark.parametrize("letter", [" ", "1", "(", "/", ",", "a ", '"', ";", "\r", "[x", "1,", "0:", "\t "])
+def test_a_megabyte_of_one_sign_is_refused_at_once(letter):
+    """No pattern here takes more time than the text is long: alone, as a header, and as a cell far down."""
+    header = "test_time_second,voltage_volt,current_ampere\n"
+    assert outcome((letter * (1 << 20)).encode())[1]
+    assert outcome((letter * (1 << 20) + "," + header).encode())[1]
+    outcome((header + "1,2,3\n" + letter * (3 << 20) + "\n").encode())
+
+
+def test_five_thousand_columns_are_read():
+    """A table much wider than any cycler's costs no more than its size."""
+    names = ["test_time_second", "voltage_volt", "current_ampere", *(f"x{n}" for n in range(5000))]
+    rows = (",".join(["1"] * len(names)) + "\n") * 2
+    assert outcome((",".join(names) + "\n" + rows).encode()) == (2, "")
