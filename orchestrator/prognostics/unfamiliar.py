@@ -1,0 +1,75 @@
+"""How far a new cell lies outside of what a model has learned from.
+
+    u(x) = max over blocks b of  d_b(x) / q_b,   d_b: mean distance to the three nearest training cells in block b
+
+with q_b the 0.9 quantile of the same distance of each training cell to the others. Up to 1 a cell is as near to others as
+they are to one another; beyond it is outside in at least one block, and errors are widened in proportion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+_NEIGHBOURS = 3
+_INSIDE = 0.9
+# Squared features of a wild cell overflow long before this says any more.
+_FARTHEST = 1e6
+
+
+class Unfamiliarity:
+    """Distance to the training cells, in units of their own distances.
+
+    Args:
+        blocks: column numbers that are weighed together; None: all columns are one block.
+    """
+
+    def __init__(self, blocks: Sequence[Sequence[int]] | None = None) -> None:
+        self.blocks = blocks
+
+    def fit(self, X: ArrayLike) -> Self:
+        """Learn the envelope of the training cells' features, shape (n, p); n >= 2."""
+        features = np.asarray(X, dtype=np.float64)
+        self._centre, self._scale = features.mean(axis=0), features.std(axis=0)
+        floor = 1e-9 * (np.abs(self._centre) + 1)
+        self._scale = np.where(self._scale < floor, floor, self._scale)
+        blocks = self.blocks if self.blocks is not None else [range(features.shape[1])]
+        self._blocks = [list(block) for block in blocks]
+        self._rows = self._standard(features)
+        self._reach = [self._inside(block) for block in self._blocks]
+        return self
+
+    def ratio(self, X: ArrayLike) -> Array:
+        """How far new cells are, u, shape (m,); infinite where a feature is not finite."""
+        features = np.asarray(X, dtype=np.float64)
+        known = np.isfinite(features).all(axis=1)
+        found = np.full(len(features), np.inf)
+        rows = self._standard(features[known])
+        each = [_nearest(_distances(rows[:, b], self._rows[:, b])) / q for b, q in zip(self._blocks, self._reach, strict=True)]
+        found[known] = np.max(each, axis=0) if known.any() else []
+        return found
+
+    def _standard(self, X: Array) -> Array:
+        scaled: Array = np.clip((X - self._centre) / self._scale, -_FARTHEST, _FARTHEST)
+        return scaled
+
+    def _inside(self, block: list[int]) -> float:
+        apart = _distances(self._rows[:, block], self._rows[:, block])
+        np.fill_diagonal(apart, np.inf)
+        return max(float(np.quantile(_nearest(apart), _INSIDE)), 1e-9)
+
+
+def _distances(left: Array, right: Array) -> Array:
+    apart: Array = np.sqrt(((left[:, None] - right[None]) ** 2).mean(axis=2))
+    return apart
+
+
+def _nearest(distance: Array) -> Array:
+    """Mean of the smallest finite distances of each row."""
+    ordered = np.sort(distance, axis=1)[:, : min(_NEIGHBOURS, max(1, int(np.isfinite(distance).sum(axis=1).min(initial=1))))]
+    mean: Array = ordered.mean(axis=1)
+    return mean
