@@ -16,6 +16,7 @@ _PLACES = {
     "Campaign": "orchestrator.campaign",
     "EpsilonConstraint": "orchestrator.decision",
     "WeightedSum": "orchestrator.decision",
+    "open_dataset": "orchestrator.store.datasets",
 }
 __all__ = list(_PLACES)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.simulated.cell_steps import Array
-from adapters.simulated.checkup_cycle import SPECTRUM
+from adapters.simulated.checkup_cycle import CLOCK_TICK_S, SPECTRUM
 from adapters.simulated.seeding import generator
 from orchestrator.domain import Fault, SpecError
 from orchestrator.domain.recording import CHECKUP_STEP_ID
@@ -33,6 +33,7 @@ class InstrumentSettings:
         period_s: longest time between two rows of a step.
         delta_voltage_V, delta_current_A: intervals that call for a row of their own; None: none.
         voltage_resolution_V, current_resolution_A, temperature_resolution_K: steps of the converters; 0 is continuous.
+        capacity_resolution_Ah: step of the counters of charge; 0 is continuous.
         voltage_noise_V, current_noise_A, temperature_noise_K: standard deviations, from row to row.
         current_gain_sd: standard deviation of the current's calibration from check-up to check-up, relative: an error that
             averages out in no cycle (0.45 mAh on a discharge of 1.1 Ah).
@@ -45,6 +46,7 @@ class InstrumentSettings:
     voltage_resolution_V: float = 1e-4
     current_resolution_A: float = 1e-4
     temperature_resolution_K: float = 0.1
+    capacity_resolution_Ah: float = 1e-7
     voltage_noise_V: float = 2e-4
     current_noise_A: float = 2e-4
     temperature_noise_K: float = 0.05
@@ -103,8 +105,8 @@ class Instrument:
             "voltage_V": _in_steps(volts, chosen.voltage_resolution_V),
             "current_A": _in_steps(amps, chosen.current_resolution_A),
             "temperature_degC": _in_steps(kelvin, chosen.temperature_resolution_K),
-            "charged_Ah": self.gain * rows["charged_Ah"],
-            "discharged_Ah": self.gain * rows["discharged_Ah"],
+            "charged_Ah": _in_steps(self.gain * rows["charged_Ah"], chosen.capacity_resolution_Ah),
+            "discharged_Ah": _in_steps(self.gain * rows["discharged_Ah"], chosen.capacity_resolution_Ah),
         }
         if SPECTRUM[0] in rows:
             modulus = np.hypot(rows["Z_real_ohm"], rows["Z_imag_ohm"])
@@ -132,10 +134,16 @@ def _in_steps(values: Array, step: float) -> Array:
     return np.round(values * (1 / step)) / (1 / step) if step > 0 else values
 
 
+def _clock(time_s: Array) -> Array:
+    """What a clock shows: whole ticks that have passed; a ten-thousandth of one is arithmetic, not time."""
+    per_s = round(1 / CLOCK_TICK_S)
+    return np.asarray(np.floor(time_s * per_s + 1e-4) / per_s)
+
+
 def as_columns(
     samples: dict[str, Array], start_s: float, cycle: int, ambient_degC: float, *, checkups: bool = False
 ) -> dict[str, NDArray[np.generic]]:
-    """One check-up under Battery Data Format names; `test_time_second` counts from the test's start.
+    """One check-up under Battery Data Format names; `test_time_second` counts from the test's start, in ticks of the clock.
 
     Args:
         samples: columns as in `SimulatedCycle`, after the channel.
@@ -148,7 +156,7 @@ def as_columns(
     n, step = len(samples["time_s"]), samples["step"].astype(np.int64)
     ageing_steps = int(step[step <= CHECKUP_STEP_ID].max(initial=0))
     columns: dict[str, NDArray[np.generic]] = {
-        "test_time_second": start_s + samples["time_s"],
+        "test_time_second": _clock(start_s + samples["time_s"]),
         "voltage_volt": samples["voltage_V"],
         "current_ampere": samples["current_A"],
         "cycle_count": np.full(n, cycle, dtype=np.int64),
