@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,7 +95,7 @@ class LocalFolder:
         if self._verified.get(name) != identity:
             if sha256_of(path) != sha256:
                 return None
-            if _now_ns() - seen.st_mtime_ns > _YOUNG_NS:
+            if time.time_ns() - seen.st_mtime_ns > _YOUNG_NS:
                 self._verified[name] = identity
         return path
 
@@ -290,13 +291,6 @@ def _is_kept(path: Path, sha256: str) -> bool:
         return sha256_of(path) == sha256
     except (FileNotFoundError, PermissionError):
         return False
-
-
-def _now_ns() -> int:
-    """The system's time, as files are stamped."""
-    import time
-
-    return time.time_ns()
 
 
 def flush_folder(folder: Path) -> None:

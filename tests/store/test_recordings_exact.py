@@ -1,5 +1,6 @@
 """Closed recordings keep every bit in few bytes."""
 
+import errno
 import gzip
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 from orchestrator.domain.errors import StoreError
 from orchestrator.store import RecordingArchive, recording_file
 from orchestrator.store.column_encoding import Survey, into, to_arrow
+from orchestrator.store.recording_place import Hashed
 
 KINDS = ("float64", "float32", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 DATA = Path(os.environ.get("VOLTLOOP_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
@@ -246,3 +248,23 @@ def test_a_real_gitt_test_takes_at_most_eight_bytes_a_row(archive: RecordingArch
     assert_same(archive.read(file), columns)
     assert file.rows == 12139
     assert archive.path(file).stat().st_size / file.rows <= 8.0
+
+
+@pytest.mark.parametrize("room", [0, 10, 5000])
+def test_a_disk_that_fills_up_in_mid_write_leaves_nothing(
+    archive: RecordingArchive, small_groups: int, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """Wherever the disk is full, in the first bytes or after many row groups, it is told and nothing is left."""
+    original, written = Hashed.write, [0]
+
+    def full(self: Hashed, data: bytes) -> int:
+        written[0] += len(data)
+        if written[0] > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(self, data)
+
+    monkeypatch.setattr(Hashed, "write", full)
+    columns = {"voltage_volt": np.random.default_rng(1).normal(size=3000)}
+    with pytest.raises(StoreError, match=r"k\.parquet.*No space left on device.*Nothing was half-written"):
+        archive.write_batches("k", iter([columns]), {})
+    assert list(archive.folder.iterdir()) == []
