@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from flows import lab_commands, person_commands
+from flows import data_commands, lab_commands, person_commands
 from flows.disk import disk_faults_told
 from flows.terminal import CampaignArgument, JsonOption, LabOption, naming_lab, note, open_lab, print_out
 from orchestrator.domain.errors import VoltloopError
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(person_commands.app)
 app.add_typer(lab_commands.app)
+app.add_typer(data_commands.app)
 err = Console(stderr=True, highlight=False)
 
 
