@@ -68,4 +68,5 @@ class Gaps:
         counted = charged - discharged if counters.signed else charged
         unexplained = np.abs(counted - (passed if counters.signed else np.abs(passed))) > self._unexplained_Ah
         stands_out = (since > BEYOND_USUAL * before) | (since > BEYOND_USUAL * after)
+        stands_out &= ~(before < 0)  # the clock went back and comes forward again
         return np.asarray(unexplained & stands_out & on & (since > 0) & ~unrecorded(columns))

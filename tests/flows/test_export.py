@@ -74,7 +74,7 @@ def _targets(entity):
 
 
 def _resolves(target, by_id):
-    return target in by_id or target in (CREATED,) or target.startswith("http://schema.org/")
+    return target in by_id or target == CREATED or target.startswith("http://schema.org/")
 
 
 def test_an_export_is_a_sound_crate_with_recordings(cycled, tmp_path):
