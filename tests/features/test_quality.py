@@ -1,5 +1,7 @@
 """Quality checks: every fault is found where it is, nothing is found where nothing is wrong, however the rows come."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -250,8 +252,9 @@ numbers = st.floats(width=64) | st.sampled_from([0.0, 1.0, -1.0, 1e300, -1e300, 
 @st.composite
 def any_columns(draw):
     rows = draw(st.integers(0, 40))
-    optional = ["cycle_count", "record_index", "step_count", "step_time_second", "unix_time_second", "frequency_hertz",
-                "surface_temperature_celsius", "charging_capacity_ah", "discharging_capacity_ah", "step_net_capacity_ah"]  # fmt: skip
+    counters = ["charging_capacity_ah", "discharging_capacity_ah", "step_net_capacity_ah"]
+    clocks = ["step_time_second", "unix_time_second", "frequency_hertz", "surface_temperature_celsius"]
+    optional = ["cycle_count", "record_index", "step_count", *clocks, *counters]
     names = ["test_time_second", "voltage_volt", "current_ampere", *draw(st.lists(st.sampled_from(optional), unique=True))]
     whole = {"cycle_count", "record_index", "step_count"}
     column = {n: st.integers(-(2**62), 2**62) | st.integers(0, 3) if n in whole else numbers for n in names}
@@ -267,7 +270,7 @@ def test_any_numbers_are_checked_and_splitting_changes_nothing(columns, cuts, no
     flags, report = check_columns(columns, nominal)
     assert (len(flags), report.rows) == (rows, rows)
     edges = [0, *sorted(min(cut, rows) for cut in cuts), rows]
-    pieces = [{n: v[a:b] for n, v in columns.items()} for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [{n: v[a:b] for n, v in columns.items()} for a, b in pairwise(edges)]
     again, split = check_batches(pieces, nominal)
     assert np.array_equal(flags, again)
     assert split.to_json() == report.to_json()
@@ -285,7 +288,7 @@ def test_splitting_a_faulty_recording_changes_nothing(cuts, seed):
     columns["test_time_second"] = columns["test_time_second"] - np.where(np.arange(length) > length // 2, 500.0, 0.0)
     flags, report = check_columns(columns, NOMINAL_AH)
     edges = [0, *sorted(min(c, length) for c in cuts), length]
-    pieces = [rows_of(columns, slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [rows_of(columns, slice(a, b)) for a, b in pairwise(edges)]
     again, split = check_batches(pieces, NOMINAL_AH)
     assert np.array_equal(flags, again)
     assert split.to_json() == report.to_json()
