@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.db_check import TEMPORARY
-from flows.lab_folder import DATABASE_FILE, database_of, make_durable
+from flows.lab_folder import DATABASE_FILE, archive_of, database_of, make_durable
 from orchestrator.domain.errors import StoreError
-from orchestrator.store import RecordingArchive, RecordingFile
+from orchestrator.store import RecordingFile
 from orchestrator.store.engine import database_url, system_now
 from orchestrator.store.recordings import sha256_of
 from orchestrator.store.snapshot import copy_sqlite, dump_postgres
@@ -48,12 +48,14 @@ class Backup:
         files: how many files, the manifest left out.
         size_bytes: of all of them.
         damaged: recordings that the lab itself no longer has as they were stored, in words.
+        elsewhere: URIs of recordings that lie in an object store; they are not copied.
     """
 
     folder: Path
     files: int
     size_bytes: int
     damaged: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass
@@ -65,6 +67,7 @@ class _Copy:
     link: bool
     files: list[dict[str, Any]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
 
     def note(self, path: Path, sha256: str) -> None:
         self.files.append({"path": str(path.relative_to(self.to)), "bytes": path.stat().st_size, "sha256": sha256})
@@ -107,7 +110,7 @@ def back_up(
         raise StoreError(f"the backup '{to}' cannot be made: {error.strerror or error}. Nothing was left there.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Backup(to, len(copy.files), sum(file["bytes"] for file in copy.files), tuple(copy.damaged))
+    return Backup(to, len(copy.files), sum(file["bytes"] for file in copy.files), tuple(copy.damaged), tuple(copy.elsewhere))
 
 
 def _refuse(folder: Path, to: Path) -> None:
@@ -135,8 +138,12 @@ def _copy_everything(copy: _Copy, where: str) -> None:
 
 def _copy_recording(copy: _Copy, file: RecordingFile) -> None:
     """A recording of the snapshot, its hash verified in the copy; one that the lab has lost does not keep back the rest."""
+    archive = archive_of(copy.lab)
+    if archive.is_remote(file):
+        copy.elsewhere.append(file.uri)
+        return
     try:
-        source = RecordingArchive(copy.lab / "recordings").path(file)
+        source = archive.path(file)
     except StoreError as error:
         copy.damaged.append(str(error))
         return
@@ -174,8 +181,9 @@ def _copy_tree(copy: _Copy, source: Path) -> None:
     to = copy.to / source.relative_to(copy.lab)
     if source.is_dir():
         to.mkdir(parents=True, exist_ok=True)
-        for child in sorted(source.iterdir()):
-            _copy_tree(copy, child)
+        with suppress(FileNotFoundError):  # a test's live recording goes once it is closed
+            for child in sorted(source.iterdir()):
+                _copy_tree(copy, child)
     elif source.is_file() and not TEMPORARY.match(source.name):
         to.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -227,5 +235,6 @@ def _manifest(copy: _Copy, where: str, at: datetime) -> dict[str, Any]:
         "lab": str(copy.lab),
         "database": database_url(where).render_as_string(hide_password=True),
         "damaged": copy.damaged,
+        "elsewhere": copy.elsewhere,
         "files": copy.files,
     }

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flows.lab_folder import database_of
+from flows.lab_folder import archive_of, database_of
 from orchestrator.domain.errors import StoreError
-from orchestrator.store import RecordingArchive, TrialStore
+from orchestrator.store import TrialStore
 from orchestrator.store.checking import DatabaseCheck, check_database
 from orchestrator.store.checking_files import files_there, orphan_findings, recording_findings
 from orchestrator.store.engine import system_now
@@ -88,7 +88,7 @@ def check_lab(
 def _look(
     folder: Path, where: str | Path, now: Callable[[], datetime], stamp: Callable[[], float]
 ) -> tuple[DatabaseCheck, tuple[Finding, ...]]:
-    archive = RecordingArchive(folder / "recordings")
+    archive = archive_of(folder)
     there = files_there(archive)
     checked = check_database(where, now)
     found = list(checked.findings)
@@ -110,7 +110,7 @@ def _temporary(folder: Path, stamp: Callable[[], float]) -> Iterator[Finding]:
 def _mend(
     folder: Path, where: str | Path, findings: tuple[Finding, ...], now: Callable[[], datetime], stamp: Callable[[], float]
 ) -> list[Finding]:
-    archive = RecordingArchive(folder / "recordings")
+    archive = archive_of(folder)
     with TrialStore.open(where, now=now, create=False) as store:
         lab_time_h = store.last_lab_time_h() or 0.0
         ledger = RepairLedger(store.database)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.lab_folder import database_of, lab_folder, lost_database
-from flows.terminal import JsonOption, LabOption, print_out
+from flows.terminal import JsonOption, LabOption, note, print_out
 from orchestrator.domain.errors import NeedsPersonError, StoreError
 
 if TYPE_CHECKING:
@@ -71,5 +71,7 @@ def backup(
 
     made = back_up(lab_folder(lab), destination, link=link)
     print_out(f"{made.folder}: {made.files} files, {made.size_bytes / 1e6:.1f} MB")
+    if made.elsewhere:
+        note(f"{len(made.elsewhere)} recordings lie in an object store and were not copied: it needs a backup of its own.")
     if made.damaged:
         raise NeedsPersonError("\n".join([*made.damaged, "Everything else is in the backup; look with `voltloop db check`."]))

@@ -14,7 +14,7 @@ from typing import Self
 
 from flows.cyclers import DEFAULT_CYCLERS, cycler_faults, make_cycler, make_cyclers
 from flows.estop_records import take_in
-from flows.lab_folder import DATABASE_FILE, DATABASE_VARIABLE, LAB_VARIABLE, lab_folder, lost_database
+from flows.lab_folder import DATABASE_FILE, DATABASE_VARIABLE, LAB_VARIABLE, archive_of, lab_folder, lost_database
 from flows.latch import EmergencyLatch
 from flows.roster import note_cyclers, note_lab_time
 from orchestrator.domain.campaign_spec import CampaignSpec, CyclerSpec
@@ -87,7 +87,7 @@ class Lab:
             )
         _make_folder(path)
         store = TrialStore.open(url or database, busy_timeout_s=busy_timeout_s, now=now)
-        lab = cls(path, store, RecordingArchive(path / "recordings"), clock)
+        lab = cls(path, store, archive_of(path), clock)
         with suppress(StoreError):  # whoever opens the lab next, or ticks, does it
             take_in(store, path)
         if cyclers is not None:

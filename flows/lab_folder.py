@@ -1,12 +1,17 @@
-"""Where a lab's folder and database are, and how a small file in it is written whole. Loads nothing."""
+"""Where a lab's folder, database and recordings are, and how a small file in it is written whole. Loads nothing."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.store import RecordingArchive
 
 DATABASE_VARIABLE = "VOLTLOOP_DATABASE_URL"
+RECORDINGS_VARIABLE = "VOLTLOOP_RECORDINGS_URI"
 LAB_VARIABLE = "VOLTLOOP_LAB"
 DATABASE_FILE = "voltloop.db"
 
@@ -19,6 +24,14 @@ def lab_folder(folder: str | Path | None) -> Path:
 def database_of(folder: Path) -> str | Path:
     """The URL or file of a lab's database: `VOLTLOOP_DATABASE_URL`, else SQLite inside the folder."""
     return os.environ.get(DATABASE_VARIABLE) or folder / DATABASE_FILE
+
+
+def archive_of(folder: Path) -> RecordingArchive:
+    """A lab's recordings: where `VOLTLOOP_RECORDINGS_URI` says, else in `recordings/` inside the folder."""
+    from orchestrator.store import RecordingArchive
+
+    own = folder / "recordings"
+    return RecordingArchive(os.environ.get(RECORDINGS_VARIABLE) or own, local=own)
 
 
 def lost_database(folder: Path) -> str | None:

@@ -272,3 +272,20 @@ def test_postgres_without_its_programs_says_what_is_missing(folder, copy, cluste
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
     with pytest.raises(StoreError, match="server version mismatch"):
         back_up(folder, copy, database=url)
+
+
+def test_recordings_elsewhere(tmp_path, copy, monkeypatch):
+    """With `VOLTLOOP_RECORDINGS_URI` recordings lie in an object store: read, checked, and named by a backup, not copied."""
+    monkeypatch.setenv("VOLTLOOP_RECORDINGS_URI", f"memory://{tmp_path.name}/lab")
+    folder = tmp_path / "lab"
+    with Lab.open(folder, cyclers=[SimulatedCycler(1, cell=BenchCell())]) as lab:
+        start_campaign(lab, cells_spec(budget=Budget(trials=1)))
+        assert resume_campaign(lab, "cells").status == "completed"
+        assert len(lab.recording("cells", 1)) > 0
+    assert not list((folder / "recordings").glob("*.parquet"))
+    assert check_lab(folder).clean
+    made = back_up(folder, copy)
+    assert made.damaged == ()
+    assert list(made.elsewhere) == manifest(copy)["elsewhere"] != []
+    with Lab.open(copy, create=False) as lab:
+        assert len(lab.recording("cells", 1)) > 0
