@@ -127,14 +127,14 @@ class TransferRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
             )
         with reproducible(derive_seed("transfer", self.random_state)):
             told = self._out_of_fold(known, features, targets, cells)
-            way = self._choose(targets[:, 0], cells, told)
+            self._choose(targets[:, 0], cells, told)
             everything = np.ones(len(features), dtype=np.bool_)
-            asked = next(self._best_ways[name] for name in (self.similarity, "uniform") if name in self._best_ways)
             members = range(len(known.networks))
-            self._served = self._adapted(known, features, targets, [_Seat(way, everything, m) for m in members])
-            looked_at = self._adapted(known, features, targets, [_Seat(asked, everything, m) for m in members], brief_only=True)
+            seats = {name: [_Seat(each, everything, m) for m in members] for name, each in self._best_ways.items()}
+            self._rivals = {name: self._adapted(known, features, targets, each) for name, each in seats.items()}
+            looked_at = self._adapted(known, features, targets, seats[self.similarity], brief_only=True)
         self.layer_similarity_ = looked_at.similarity.mean(axis=0)
-        self.layer_strength_ = _strengths(asked, self.layer_similarity_)
+        self.layer_strength_ = _strengths(self._best_ways[self.similarity], self.layer_similarity_)
         self.n_features_in_ = features.shape[1]
         return self
 
@@ -149,9 +149,19 @@ class TransferRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
             Shape (m,), or two of them.
         """
         check_is_fitted(self, "chosen_")
-        said = self._served.lessons.predictions(self._served.networks, checked_features(X, self.n_features_in_))[:, :, 0]
+        said = self._said(self.chosen_, checked_features(X, self.n_features_in_))
         mean = said.mean(axis=0)
         return (mean, self._spread.std(between_members(said))) if return_std else mean
+
+    def predict_ways(self, X: ArrayLike) -> dict[str, Array]:
+        """What each way says of new rows, shape (m,) each: to look at beside `comparison_`; `chosen_` is the one that serves."""
+        check_is_fitted(self, "chosen_")
+        features = checked_features(X, self.n_features_in_)
+        return {way: self._said(way, features).mean(axis=0) for way in self._rivals}
+
+    def _said(self, way: str, X: Array) -> Array:
+        rival = self._rivals[way]
+        return rival.lessons.predictions(rival.networks, X)[:, :, 0]
 
     def _ways(self) -> list[Way]:
         pulled = ("cka", "uniform") if self.similarity == "cka" else ("uniform",)
@@ -170,7 +180,7 @@ class TransferRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
             told[seat.way][seat.member, folds[fold].test] = said[folds[fold].test]
         return told
 
-    def _choose(self, y: Array, cells: NDArray[np.int64], told: dict[Way, Array]) -> Way:
+    def _choose(self, y: Array, cells: NDArray[np.int64], told: dict[Way, Array]) -> None:
         unit = float(y.std()) or 1.0
         losses = {way: cell_losses((said.mean(axis=0) - y) / unit, cells) for way, said in told.items()}
         best: dict[str, Way] = {}
@@ -184,7 +194,6 @@ class TransferRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
         self.comparison_ = [_row(way, losses[way], losses[scratch], unit, way == serving) for way in best.values()]
         said = told[serving]
         self._spread = Spread.calibrated(y, said.mean(axis=0), between_members(said), cells)
-        return serving
 
     def _adapted(self, known: Pretrained, X: Array, Y: Array, seats: Sequence[_Seat], brief_only: bool = False) -> _Adapted:
         """Networks trained as their seats say, those from the source and those from scratch apart, back in the seats' order."""
