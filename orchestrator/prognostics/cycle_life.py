@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.learning.conformal import Interval
 
 Array = NDArray[np.float64]
 
@@ -68,6 +69,7 @@ class LinearCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[m
 
     Attributes:
         coef_, intercept_: the line, in the target's unit per unit of each feature, shape (p,), and a number.
+        degrees_of_freedom_: of the residuals, n - p - 1 with intercept.
         sigma2_: unbiased variance of the residuals, RSS / (n - p - 1) (with intercept).
         mspe_: expected error on a new cell, `MSPE(irreducible, model, total)`, from `sigma2_`.
         press_: sum of squared leave-one-out residuals, sum((e_i / (1 - h_ii))^2); `press_ / n` is comparable to `mspe_.total`.
@@ -107,6 +109,7 @@ class LinearCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[m
         self._covariance = (right.T / scales**2) @ right / np.outer(size, size)
         self.intercept_ = float(solution[0]) if self.fit_intercept else 0.0
         self.coef_: Array = solution[1:] if self.fit_intercept else solution
+        self.degrees_of_freedom_ = n - k
         self.sigma2_ = float(residuals @ residuals / (n - k))
         self.mspe_ = expected_mspe(self.sigma2_, n, len(self.coef_), self.fit_intercept)
         leverage = (left**2).sum(axis=1)
@@ -132,6 +135,29 @@ class LinearCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[m
         design = self._design(features)
         spread = 1 + np.einsum("ij,jk,ik->i", design, self._covariance, design)
         return mean, np.sqrt(self.sigma2_ * spread)
+
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> Interval:
+        """Bounds that hold the target of a new cell with probability `coverage`, exactly so for normal errors.
+
+        mean -+ t std, with Student's t of n - p - 1 degrees of freedom (n - p without intercept): the variance is estimated too.
+
+        Args:
+            X: features, shape (m, p).
+            coverage: wanted probability, in (0, 1).
+
+        Returns:
+            Lower and upper bounds, each of shape (m,).
+
+        Raises:
+            SpecError: if `coverage` is not inside (0, 1).
+        """
+        from scipy.stats import t
+
+        if not 0 < coverage < 1:
+            raise SpecError(Fault("coverage", f"must lie between 0 and 1 (got {coverage:g})."))
+        mean, std = self.predict(X, return_std=True)
+        reach = float(t.ppf((1 + coverage) / 2, self.degrees_of_freedom_)) * std
+        return Interval(mean - reach, mean + reach)
 
     def _design(self, X: Array) -> Array:
         return np.column_stack([np.ones(len(X)), X]) if self.fit_intercept else X

@@ -2,9 +2,11 @@
 
 1. Each model's errors are taken out of fold, by cell. Those that beat the baseline surely enough (gate.py) form a committee; its
    prediction is their mean. On forty cells choosing one model by its score is a lottery, the mean of the passing ones is not.
-2. The whole of step 1 is repeated without each fold (nested): errors of the committee that neither its members nor their choice
-   have seen. On these it must beat the baseline once more, else the baseline serves; and they calibrate its intervals (CV+).
-3. Outside of what was learned from, errors widen with the distance (unfamiliar.py), and beyond a limit there is no prediction.
+2. A cell that none of the models foretells from the others, by far, is no use for learning (a short circuit, a lost contact): it
+   is set aside when the committee is fitted, and counted with all others when it is judged.
+3. Steps 1 and 2 are repeated without each fold (nested): errors of the committee that neither its members nor their choice have
+   seen. On these it must beat the baseline once more, else the baseline serves; and they calibrate its intervals (CV+).
+4. Outside of what was learned from, errors widen with the distance (unfamiliar.py), and beyond a limit there is no prediction.
 
 Folds are shared between the two levels: a model learned without folds i and j serves as the inner model of either.
 """
@@ -12,7 +14,7 @@ Folds are shared between the two levels: a model learned without folds i and j s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +22,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from orchestrator.domain.errors import Fault, SpecError
-from orchestrator.learning.conformal import Interval, cv_plus_interval
+from orchestrator.learning.conformal import Interval, cv_plus_interval, fold_of_rows
 from orchestrator.learning.folds import Fold, cell_numbers, grouped_folds
 from orchestrator.prognostics.gate import ComparisonTable, compare_with_baseline
 from orchestrator.prognostics.life_models import BASELINE, plain_models
@@ -29,15 +31,27 @@ from orchestrator.prognostics.unfamiliar import Unfamiliarity
 Array = NDArray[np.float64]
 COMMITTEE = "auto"
 _FEWEST_CELLS = 8
+# A cell is set aside when its error is this many robust standard deviations under all models; never more than a tenth of cells.
+_HOPELESS, _SET_ASIDE_MOST = 6.0, 0.1
 
 
-class Committee:
+class _Rows(NamedTuple):
+    """What is learned from: features (n, p), targets as models see them (n,), cells (n,)."""
+
+    X: Array
+    y: Array
+    cells: NDArray[np.int64]
+
+    def at(self, chosen: NDArray[Any]) -> _Rows:
+        return _Rows(self.X[chosen], self.y[chosen], self.cells[chosen])
+
+
+class _Committee:
     """Fitted models whose mean is the prediction, with the envelope of what they learned from."""
 
-    def __init__(self, models: Mapping[str, Any], X: Array, y: Array, blocks: Sequence[Sequence[int]] | None) -> None:
-        self.members = tuple(models)
-        self._models = [clone(model).fit(X, y) for model in models.values()]
-        self.envelope = Unfamiliarity(blocks).fit(X)
+    def __init__(self, models: Mapping[str, Any], rows: _Rows, blocks: Sequence[Sequence[int]] | None) -> None:
+        self._models = [clone(model).fit(rows.X, rows.y) for model in models.values()]
+        self.envelope = Unfamiliarity(blocks).fit(rows.X, rows.cells)
 
     def predict(self, X: Array) -> Array:
         """Mean of the members, (m,)."""
@@ -64,9 +78,10 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
         seed: of the folds.
 
     Attributes:
-        comparison_: `ComparisonTable` of squared errors, out of fold: members as they were chosen, and `auto` nested.
+        comparison_: `ComparisonTable` of absolute errors, out of fold: members as they were chosen, and `auto` nested.
         members_: what serves, `("baseline",)` where nothing beat it.
-        sigma_: root mean square of the nested errors, in log10 of the target (with `log_target`).
+        set_aside_: numbers of the training rows that were not learned from, shape (k,).
+        sigma_: root mean square of the nested errors of the others, in log10 of the target (with `log_target`).
         nested_: nested predictions of the training rows, in the target's unit, shape (n,).
 
     Example:
@@ -119,39 +134,44 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
         models = dict(self.models if self.models is not None else plain_models(features.shape[1]))
         if BASELINE not in models:
             raise SpecError(Fault("models", f"must hold one named '{BASELINE}' for the others to beat."))
-        nested = _Nested(models, features, targets, cells, grouped_folds(cells, len(cells), self.folds, self.seed, y=targets))
-        self._choose(models, nested, features, targets, cells)
+        rows = _Rows(features, targets, cells)
+        self._choose(models, rows, _Nested(models, rows, grouped_folds(cells, len(cells), self.folds, self.seed, y=targets)))
         return self
 
-    def _choose(self, models: dict[str, Any], nested: _Nested, X: Array, y: Array, cells: NDArray[np.int64]) -> None:
-        predicted, widening = np.empty(len(y)), np.empty(len(y))
+    def _choose(self, models: dict[str, Any], rows: _Rows, nested: _Nested) -> None:
+        predicted, widening = np.empty(len(rows.y)), np.empty(len(rows.y))
         without = []
         for number, fold in enumerate(nested.folds):
-            chosen = self._members(nested.without(number), y[fold.train], cells[fold.train])
-            left = Committee({name: models[name] for name in chosen}, X[fold.train], y[fold.train], self.blocks)
-            predicted[fold.test], widening[fold.test] = left.predict(X[fold.test]), left.widening(X[fold.test])
+            left, _, _ = self._committee_of(models, rows.at(fold.train), nested.without(number))
+            predicted[fold.test], widening[fold.test] = left.predict(rows.X[fold.test]), left.widening(rows.X[fold.test])
             without.append(left)
         outer = nested.outer()
-        losses = {name: (each - y) ** 2 for name, each in outer.items()} | {COMMITTEE: (predicted - y) ** 2}
-        loss = "squared error of log10" if self.log_target else "squared error"
-        table = compare_with_baseline(losses, BASELINE, cells, self.confidence, loss)
-        members = self._members(outer, y, cells)
+        losses = {name: np.abs(each - rows.y) for name, each in (outer | {COMMITTEE: predicted}).items()}
+        loss = "absolute error of log10" if self.log_target else "absolute error"
+        table = compare_with_baseline(losses, BASELINE, rows.cells, self.confidence, loss)
+        self._committee, members, aside = self._committee_of(models, rows, outer)
         if not table.row(COMMITTEE).passes:
-            members = (BASELINE,)
-            predicted = outer[BASELINE]
-            without = [Committee({BASELINE: models[BASELINE]}, X[f.train], y[f.train], self.blocks) for f in nested.folds]
+            members, alone, predicted = (BASELINE,), {BASELINE: models[BASELINE]}, outer[BASELINE]
+            self._committee = _Committee(alone, rows.at(~aside), self.blocks)
+            without = [_Committee(alone, rows.at(fold.train), self.blocks) for fold in nested.folds]
         self.members_ = members
         self.comparison_: ComparisonTable = table.serving((COMMITTEE, *members) if members != (BASELINE,) else members)
-        self.sigma_ = float(np.sqrt(np.mean(((predicted - y) / widening) ** 2)))
+        self.set_aside_: NDArray[np.int64] = np.flatnonzero(aside)
         self.nested_: Array = self._outer(predicted)
-        self._committee = Committee({name: models[name] for name in members}, X, y, self.blocks)
-        self._without, self._fold_of = without, nested.fold_of
-        self._scores: Array = _worst_of_cells(np.abs(y - predicted) / widening, cells)
-        self._score_fold: NDArray[np.int64] = nested.fold_of[np.unique(cells, return_index=True)[1]]
+        scores = np.abs(rows.y - predicted) / widening
+        self.sigma_ = float(np.sqrt(np.mean(scores[~aside] ** 2)))
+        self._without, self._scores = without, _worst_of_cells(scores, rows.cells)
+        self._score_fold: NDArray[np.int64] = nested.fold_of[np.unique(rows.cells, return_index=True)[1]]
 
-    def _members(self, predicted: Mapping[str, Array], y: Array, cells: NDArray[np.int64]) -> tuple[str, ...]:
-        losses = {name: (each - y) ** 2 for name, each in predicted.items()}
-        return compare_with_baseline(losses, BASELINE, cells, self.member_confidence).passing or (BASELINE,)
+    def _committee_of(
+        self, models: Mapping[str, Any], rows: _Rows, predicted: Mapping[str, Array]
+    ) -> tuple[_Committee, tuple[str, ...], NDArray[np.bool_]]:
+        """The committee that out-of-fold predictions of these rows speak for, its members, and which rows it leaves aside."""
+        losses = {name: np.abs(each - rows.y) for name, each in predicted.items()}
+        table = compare_with_baseline(losses, BASELINE, rows.cells, self.member_confidence)
+        members = table.passing or (BASELINE,)
+        aside = _hopeless(np.array(list(losses.values())), rows.cells)
+        return _Committee({name: models[name] for name in members}, rows.at(~aside), self.blocks), members, aside
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """The expected target of new cells.
@@ -222,30 +242,27 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
 class _Nested:
     """Predictions without one fold and without two, each pair of folds learned without once."""
 
-    def __init__(self, models: Mapping[str, Any], X: Array, y: Array, cells: NDArray[np.int64], folds: list[Fold]) -> None:
-        self.folds = folds
-        self.fold_of = np.empty(len(y), dtype=np.int64)
-        for number, fold in enumerate(folds):
-            self.fold_of[fold.test] = number
-        self._models, self._X, self._y = models, X, y
+    def __init__(self, models: Mapping[str, Any], rows: _Rows, folds: list[Fold]) -> None:
+        self.folds, self.fold_of = folds, fold_of_rows(folds, len(rows.y))
+        self._models, self._rows = models, rows
         # [model][row, i]: the row's prediction by a model that learned without its own fold and without fold i.
-        self._predicted = {name: np.full((len(y), len(folds)), np.nan) for name in models}
+        self._predicted = {name: np.full((len(rows.y), len(folds)), np.nan) for name in models}
         for first in range(len(folds)):
             for second in range(first, len(folds)):
                 self._learn(first, second)
 
     def _learn(self, first: int, second: int) -> None:
-        kept = (self.fold_of != first) & (self.fold_of != second)
+        kept = self._rows.at((self.fold_of != first) & (self.fold_of != second))
         for name, model in self._models.items():
-            fitted = clone(model).fit(self._X[kept], self._y[kept])
+            fitted = clone(model).fit(kept.X, kept.y)
             for own, other in {(first, second), (second, first)}:
-                rows = self.folds[own].test
-                self._predicted[name][rows, other] = np.ravel(fitted.predict(self._X[rows]))
+                tested = self.folds[own].test
+                self._predicted[name][tested, other] = np.ravel(fitted.predict(self._rows.X[tested]))
 
     def outer(self) -> dict[str, Array]:
         """Of every row, by models that learned without its fold, (n,)."""
-        rows = np.arange(len(self._y))
-        return {name: each[rows, self.fold_of] for name, each in self._predicted.items()}
+        every = np.arange(len(self.fold_of))
+        return {name: each[every, self.fold_of] for name, each in self._predicted.items()}
 
     def without(self, number: int) -> dict[str, Array]:
         """Of all rows outside one fold, by models that learned without it and without the row's own."""
@@ -256,3 +273,14 @@ def _worst_of_cells(scores: Array, cells: NDArray[np.int64]) -> Array:
     worst = np.zeros(int(cells.max()) + 1)
     np.maximum.at(worst, cells, scores)
     return worst
+
+
+def _hopeless(errors: Array, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Rows of cells whose absolute errors are beyond measure under every model, (n,), from errors (models, n)."""
+    by_cell = _worst_of_cells(errors.min(axis=0), cells)
+    usual = float(np.median(_worst_of_cells(np.median(errors, axis=0), cells))) / 0.6745
+    worst = np.argsort(-by_cell, kind="stable")[: int(_SET_ASIDE_MOST * len(by_cell))]
+    aside = np.zeros(len(by_cell), dtype=np.bool_)
+    aside[worst] = by_cell[worst] > _HOPELESS * usual
+    chosen: NDArray[np.bool_] = aside[cells]
+    return chosen

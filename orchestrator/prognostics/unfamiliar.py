@@ -14,6 +14,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orchestrator.learning.folds import cell_numbers
+
 Array = NDArray[np.float64]
 _NEIGHBOURS = 3
 _INSIDE = 0.9
@@ -31,8 +33,13 @@ class Unfamiliarity:
     def __init__(self, blocks: Sequence[Sequence[int]] | None = None) -> None:
         self.blocks = blocks
 
-    def fit(self, X: ArrayLike) -> Self:
-        """Learn the envelope of the training cells' features, shape (n, p); n >= 2."""
+    def fit(self, X: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Learn the envelope of the training cells.
+
+        Args:
+            X: features, shape (n, p).
+            groups: the cell of each row, shape (n,), at least two cells; None: each row is a cell of its own.
+        """
         features = np.asarray(X, dtype=np.float64)
         self._centre, self._scale = features.mean(axis=0), features.std(axis=0)
         floor = 1e-9 * (np.abs(self._centre) + 1)
@@ -40,7 +47,8 @@ class Unfamiliarity:
         blocks = self.blocks if self.blocks is not None else [range(features.shape[1])]
         self._blocks = [list(block) for block in blocks]
         self._rows = self._standard(features)
-        self._reach = [self._inside(block) for block in self._blocks]
+        cells = cell_numbers(groups, len(features))
+        self._reach = [self._inside(block, cells) for block in self._blocks]
         return self
 
     def ratio(self, X: ArrayLike) -> Array:
@@ -57,19 +65,21 @@ class Unfamiliarity:
         scaled: Array = np.clip((X - self._centre) / self._scale, -_FARTHEST, _FARTHEST)
         return scaled
 
-    def _inside(self, block: list[int]) -> float:
+    def _inside(self, block: list[int], cells: NDArray[np.int64]) -> float:
+        """The 0.9 quantile of the distances of training rows to other cells."""
         apart = _distances(self._rows[:, block], self._rows[:, block])
-        np.fill_diagonal(apart, np.inf)
+        apart[cells[:, None] == cells] = np.inf
         return max(float(np.quantile(_nearest(apart), _INSIDE)), 1e-9)
 
 
 def _distances(left: Array, right: Array) -> Array:
-    apart: Array = np.sqrt(((left[:, None] - right[None]) ** 2).mean(axis=2))
+    squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
+    apart: Array = np.sqrt(np.maximum(squares, 0.0) / left.shape[1])
     return apart
 
 
 def _nearest(distance: Array) -> Array:
     """Mean of the smallest finite distances of each row."""
-    ordered = np.sort(distance, axis=1)[:, : min(_NEIGHBOURS, max(1, int(np.isfinite(distance).sum(axis=1).min(initial=1))))]
-    mean: Array = ordered.mean(axis=1)
+    there = int(np.isfinite(distance).sum(axis=1).min(initial=_NEIGHBOURS))
+    mean: Array = np.sort(distance, axis=1)[:, : max(1, there)].mean(axis=1)
     return mean
