@@ -74,8 +74,8 @@ def _at(grams: Array, y: Array, lam: float, weights: Array) -> _Point:
 
 def _certified(grams: Array, y: Array, lam: float, weights: Array) -> SimplexSolution:
     point = _at(grams, y, lam, weights)
-    gap = float(point.slopes.max() - weights @ point.slopes)
-    return SimplexSolution(weights, point.alpha, point.objective, max(gap, 0.0) / point.objective if point.objective > 0 else 0.0)
+    gap = _gap(point, weights) / point.objective if point.objective > 0 else 0.0
+    return SimplexSolution(weights, point.alpha, point.objective, gap)
 
 
 def _on_the_path(grams: Array, y: Array, lam: float, weights: Array, share: float) -> Array:
@@ -83,13 +83,20 @@ def _on_the_path(grams: Array, y: Array, lam: float, weights: Array, share: floa
     point = _at(grams, y, lam, weights)
     mu = share * point.objective / len(weights)
     for _ in range(_NEWTON_STEPS):
+        # The objective is flat about its minimum, the gap is not: only the gap tells how near it is.
+        if _gap(point, weights) <= 2 * share * point.objective:
+            break
         slope = -point.slopes - mu / weights
         step = _newton_step(point, slope, weights, mu)
-        promised = float(slope @ step)
-        if -promised < 1e-3 * mu:
+        moved, there = _along(grams, y, lam, weights, point, step, float(slope @ step), mu)
+        if moved is weights:
             break
-        weights, point = _along(grams, y, lam, weights, point, step, promised, mu)
+        weights, point = moved, there
     return weights
+
+
+def _gap(point: _Point, weights: Array) -> float:
+    return max(float(point.slopes.max() - weights @ point.slopes), 0.0)
 
 
 def _newton_step(point: _Point, slope: Array, weights: Array, mu: float) -> Array:
