@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,10 +16,14 @@ from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.recording import Recording
 from orchestrator.domain.trial import EMERGENCY_STOP, Trial, TrialStatus
 from orchestrator.features import cycle_summary, measure
+from orchestrator.features.quality import QualityReport, check_columns
 from orchestrator.store import RecordingFile, StaleFenceError
 
 # A cycler that gives the same rows under the same cursor so many times in a row has no others.
 REPEATED_ANSWERS = 5
+QUALITY = "recording_quality"
+# Rows that should be there are not, or stand in another order: then figures of cycles, and metrics, may be wrong.
+DOUBTFUL = ("gaps", "sparse_cycles", "time_backwards", "endless_cycles")
 
 
 def collect(bench: Bench, trial: Trial) -> Trial:
@@ -79,7 +84,7 @@ def _out_of_time(bench: Bench, trial: Trial, status: RunStatus) -> str:
 def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: RunStatus) -> Trial:
     """Close the recording, compute the outcome, and store outcome, state and the channel's release in one transaction."""
     spec = bench.campaign.spec
-    recording = _recording(bench, trial, cycler, ref, status)
+    recording, quality = _checked(_recording(bench, trial, cycler, ref, status))
     summaries, oddity = _summaries(recording)
     estimates, missing = measure(recording, spec.objectives, spec.metrics)
     emergency = emergency_that_ended(bench, trial, status)
@@ -91,17 +96,33 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
         trial.number,
         status=fate,
         outcome=estimates,
-        stopped_because="; ".join(filter(None, (because, oddity))) or None,
+        stopped_because="; ".join(filter(None, (because, oddity, _doubt(quality)))) or None,
         ended_h=_end_h(bench, trial, status),
         fence=trial.fence or 0,
-        recording=_archived(bench, trial, recording),
+        recording=_archived(bench, trial, recording, quality),
         summaries=summaries,
         limits_violated=_violates(bench, cycler, ref),
         cause=EMERGENCY_STOP if emergency else status.cause,
         started_h=status.started_h,
     )
     let_rows_go(bench, trial)
+    if not quality.clean:
+        said = {"findings": [str(finding) for finding in quality.findings]}
+        bench.lab.store.log(QUALITY, campaign=bench.campaign.name, trial=trial.number, data=said, lab_time_h=bench.now_h)
     return finished
+
+
+def _checked(recording: Recording) -> tuple[Recording, QualityReport]:
+    """The recording with what is wrong with its rows beside them; no value is changed."""
+    if not len(recording):
+        return recording, QualityReport(rows=0)
+    flags, report = check_columns(recording.columns, recording.nominal_capacity_Ah)
+    return replace(recording, columns={**recording.columns, "quality_flags": flags | int(report.every_row)}), report
+
+
+def _doubt(quality: QualityReport) -> str | None:
+    """Why what was computed from a recording may be wrong, in words."""
+    return "; ".join(finding.text for finding in quality.findings if finding.check in DOUBTFUL) or None
 
 
 def _end_h(bench: Bench, trial: Trial, status: RunStatus) -> float:
@@ -156,7 +177,7 @@ def _all_rows(cycler: Cycler, ref: RunRef, cursor: str | None = None) -> list[di
     return parts
 
 
-def _archived(bench: Bench, trial: Trial, recording: Recording) -> RecordingFile | None:
+def _archived(bench: Bench, trial: Trial, recording: Recording, quality: QualityReport) -> RecordingFile | None:
     if not len(recording):
         return None
     metadata = {
@@ -167,6 +188,7 @@ def _archived(bench: Bench, trial: Trial, recording: Recording) -> RecordingFile
         "nominal_capacity_Ah": recording.nominal_capacity_Ah,
         "end_of_life": recording.end_of_life,
         "synthetic": recording.synthetic,
+        "quality": quality.to_json(),
     }
     return bench.lab.archive.write(trial.key or "", recording.columns, metadata)
 

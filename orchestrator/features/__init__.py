@@ -18,12 +18,17 @@ _LATER = {
     **dict.fromkeys(("differential_voltage", "incremental_capacity", "curve_peaks"), "differential"),
     "fit_randles": "impedance",
     "kramers_kronig": "spectrum_validity",
+    **dict.fromkeys(("QualityCheck", "QualityReport", "check_batches", "check_columns"), "quality"),
 }
 __all__ = [
     "CycleCapacities",
     "CycleSummaries",
     "MetricUnavailableError",
+    "QualityCheck",
+    "QualityReport",
     "characteristic_points",
+    "check_batches",
+    "check_columns",
     "checkup_capacity_Ah",
     "curve_peaks",
     "cycle_capacities",

@@ -11,9 +11,10 @@ from adapters.replay import ReplayCycler
 from adapters.simulated import SimulatedCycler
 from flows import Lab, advance_campaign, resume_campaign, run_campaign, start_campaign
 from flows.control import request_stop
-from orchestrator.domain import Budget, CampaignSpec, CandidateTable, Experiment, Objective, RunState, SafetyLimits
+from orchestrator.domain import Budget, CampaignSpec, CandidateTable, Experiment, Objective, RunState, SafetyLimits, TrialStatus
 from orchestrator.domain.campaign_spec import CyclerSpec
 from orchestrator.domain.errors import CampaignError
+from orchestrator.domain.quality import QualityFlag
 from tests.adapters.simulated.conftest import BenchCell
 from tests.flows.conftest import ROWS, replay, small_spec
 
@@ -151,7 +152,7 @@ def expect_recorded(lab, cycler, trial):
     rows, _ = cycler.read(cycler.find(trial.key))
     file = lab.store.recording_of("cells", trial.number)
     kept = {} if file is None else lab.archive.read(file)
-    assert set(kept) == set(rows)
+    assert set(kept) - {"quality_flags"} == set(rows)
     assert all(np.array_equal(kept[name], rows[name], equal_nan=True) for name in rows)
 
 
@@ -270,3 +271,19 @@ def test_a_waiting_campaign_takes_in_what_ended_and_wakes_by_itself(folder):
         assert advance_campaign(lab, "small").status == "running"
         assert lab.store.trials("small")[0].status == "completed"
         assert lab.store.events("small", limit=1, kinds=["resumed"])[0].data["by"] == "the cyclers answer"
+
+
+def test_lost_rows_are_said_wherever_the_result_is_shown(folder):
+    """Half of a test's rows never arrived: flagged in the recording, logged, and in the trial's own words."""
+    fault = {"kind": "sensor_dropout", "at_h": 2.0, "size": 0.5}
+    with Lab.open(folder, cyclers=[SimulatedCycler(1, seed=1, faults=[fault])]) as lab:
+        assert run_campaign(lab, cells_spec(budget=Budget(trials=1))).status == "completed"
+        trial = lab.store.trial("cells", 1)
+        (said,) = lab.store.events("cells", kinds=["recording_quality"])
+        file = lab.store.recording_of("cells", 1)
+        flags = lab.archive.read(file)["quality_flags"]
+        assert lab.archive.metadata(file)["metadata"]["quality"]["findings"][0]["check"] == "gaps"
+    assert trial.status is TrialStatus.COMPLETED
+    assert "rows are missing" in trial.stopped_because
+    assert "rows are missing" in said.data["findings"][0]
+    assert np.count_nonzero(flags & QualityFlag.AFTER_GAP) > 0
