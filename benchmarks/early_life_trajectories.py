@@ -1,19 +1,19 @@
-"""Capacity trajectories of Severson's cells from their first 100 cycles, and what the penalty on rising capacity does to a network.
+"""Capacity trajectories of Severson's cells from their first 100 cycles, and what a penalty on rising capacity does.
 
     OMP_NUM_THREADS=1 python benchmarks/early_life_trajectories.py [--out DIR]
 
 Learned from the 82 cells of train and test1 whose capacities are public; judged on cells left out (8 folds of cells). Everything
-runs freely from cycle 101 on, from capacities of cycles 2 to 100 and statistics of Q100(V) - Q10(V) (those of Severson's discharge
-model).
+runs freely from cycle 101 on, from capacities of cycles 2 to 100 and four statistics of Q100(V) - Q10(V), those of Severson's
+discharge model.
 
 The measure. Of each cell, the root mean square of forecast less measured capacity over all cycles from 101 to the last before the
-published end of life, in mAh; the mean of that over cells. Measured: median of five cycles, which takes out single odd ones (one reads
-2.88 Ah). Behind its own end of life a forecast goes on falling ("mAh"), or stays at 0.88 Ah, as a list that ends there is read
-("mAh, held"). End-of-life error: mean over cells of |foretold - published| / published.
+published end of life, in mAh; the mean of that over cells. Measured: median of five cycles, which takes out single odd ones (one
+reads 2.88 Ah). Behind its own end of life a forecast goes on falling ("mAh"), or stays at 0.88 Ah, as a list that ends there is
+read ("mAh, held"). End-of-life error: mean over cells of |foretold - published| / published.
 
-`--out` writes `test2_trajectories.csv` (cell_id,cycle,pred_Qd_Ah; every cycle from 101 to the foretold end of life) for the 36 cells
-of test2, which nothing was fitted to or chosen by. Wanted: below 28 mAh and 10 %, no step that rises; rising steps of the penalised
-network below 1 % (above 30 % without), and it is not farther from the truth.
+`--out` writes `test2_trajectories.csv` (cell_id,cycle,pred_Qd_Ah; every cycle from 101 to the foretold end of life) for the 36
+cells of test2, which nothing was fitted to or chosen by. Wanted: below 28 mAh and 10 %, no step that rises; rising steps of the
+penalised network below 1 % (above 30 % without), and it is not farther from the truth.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ def trajectories(cells: Cells) -> tuple[list[dict[str, object]], int]:
         found.setdefault("forecaster", []).extend(figures(f.mean, f.std, f.eol_mean, t, life) for f, t, life in rows)
         found.setdefault("mean curve, foretold life", []).extend(stretched_mean_curve(learned, asked))
         found.setdefault("mean curve, true life", []).extend(stretched_mean_curve(learned, asked, asked.life))
-        found.setdefault("held flat", []).extend(_flat(q, t, life) for q, t, life in zip(asked.series, truths, asked.life, strict=True))
+        found.setdefault("held flat", []).extend(
+            _flat(q, t, life) for q, t, life in zip(asked.series, truths, asked.life, strict=True)
+        )
     return [_line(name, each) for name, each in found.items()], rising
 
 

@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 _STRENGTHS = np.logspace(-2, 3, 16)
 _ROUNDS = 30
+_ROUNDS_THAT_CHOOSE = 3
 
 
 class Standardiser:
@@ -57,8 +58,10 @@ class CensoredRidge:
         """
         self.completed_: Array = y.astype(np.float64).copy()
         self.spread_ = float(np.std(y[ended])) + 1e-3
-        for _ in range(_ROUNDS if not ended.all() else 1):
-            self._choose(X, groups, ended)
+        strengths = _STRENGTHS
+        for turn in range(_ROUNDS if not ended.all() else 1):
+            self._choose(X, groups, ended, strengths)
+            strengths = np.array([self.strength_]) if turn + 1 >= _ROUNDS_THAT_CHOOSE else _STRENGTHS
             hidden = ~ended
             mean = self.left_out_[hidden]
             expected = mean + self.spread_ * _mean_above((y[hidden] - mean) / self.spread_)
@@ -70,11 +73,11 @@ class CensoredRidge:
         self._usual = float(self._leverage(X).mean())
         return self
 
-    def _choose(self, X: Array, groups: NDArray[np.int64], ended: Flags) -> None:
-        tried: list[Array] = [_left_out(X, self.completed_, groups, strength) for strength in _STRENGTHS]
+    def _choose(self, X: Array, groups: NDArray[np.int64], ended: Flags, strengths: Array) -> None:
+        tried = [_left_out(X, self.completed_, groups, float(strength)) for strength in strengths]
         errors = [float(((each - self.completed_) ** 2).mean()) for each in tried]
         best = int(np.argmin(errors))
-        self.strength_, self.left_out_ = float(_STRENGTHS[best]), tried[best]
+        self.strength_, self.left_out_ = float(strengths[best]), tried[best]
         self.spread_ = max(float(np.sqrt(((self.left_out_ - self.completed_)[ended] ** 2).mean())), 1e-3)
 
     def predict(self, X: Array) -> tuple[Array, Array]:
@@ -108,8 +111,12 @@ def _left_out(X: Array, y: Array, groups: NDArray[np.int64], strength: float) ->
     """Predictions of each group by the rest, exactly, from one fit: e_out = (I - H_gg)^-1 e_g."""
     coefficients, inverse = _solved(X, y, strength)
     design = _design(X)
-    errors, found = y - design @ coefficients, np.empty(len(y))
-    for group in np.unique(groups):
+    errors, names = y - design @ coefficients, np.unique(groups)
+    if len(names) == len(y):
+        alone: Array = y - errors / np.maximum(1 - np.einsum("ij,jk,ik->i", design, inverse, design), 1e-9)
+        return alone
+    found = np.empty(len(y))
+    for group in names:
         rows = np.flatnonzero(groups == group)
         own = design[rows] @ inverse @ design[rows].T
         found[rows] = y[rows] - np.linalg.lstsq(np.eye(len(rows)) - own, errors[rows], rcond=None)[0]
