@@ -9,10 +9,9 @@ before and after (the same inputs through both networks, so rows are paired), an
 
     strength_l = strength * r_l / (1 - r_l),    held as it is for r_l >= 0.99, free for r_l <= 0
 
-Layers that the target leaves alone are kept, layers that it changes at once are let go. Which of the three serves, and how strong
-the pull is, is decided on target cells that were left out of the adaptation; the source is left altogether where starting from
-scratch is better there by more than one standard error of the paired differences. No way is trusted by its name: weighting by
-alignment has to win against uniform L2-SP like any other.
+Layers that the target leaves alone are kept, layers that it changes at once are let go. Which way serves, and how strong the pull
+is, is decided on target cells that were left out of the adaptation, the lowest squared error winning. No way is trusted by its
+name: weighting by alignment has to win against uniform L2-SP, and the source against none.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from orchestrator.prognostics.network_selection import Spread, between_members, 
 Array = NDArray[np.float64]
 
 # What cross-validation chooses from: strengths of the pull, and weight decays of networks that start from scratch.
-STRENGTHS = (0.01, 0.1, 1.0)
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 DECAYS = (1e-3, 6e-3, 4e-2)
 # The brief adaptation by which layers are compared; the full one; training from scratch: steps, and their length at the start.
 BRIEF, FULL, SCRATCH = (40, 0.01), (150, 0.01), (250, 0.02)
@@ -188,8 +187,7 @@ class TransferRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
             if way.name not in best or loss.mean() < losses[best[way.name]].mean():
                 best[way.name] = way
         scratch = best["from_scratch"]
-        winner = min((best[name] for name in best if name != "from_scratch"), key=lambda way: float(losses[way].mean()))
-        serving = scratch if gain_over(losses[winner], losses[scratch]).is_clear else winner
+        serving = min(best.values(), key=lambda way: float(losses[way].mean()))
         self._best_ways, self.chosen_ = best, serving.name
         self.comparison_ = [_row(way, losses[way], losses[scratch], unit, way == serving) for way in best.values()]
         said = told[serving]
