@@ -267,10 +267,16 @@ def _pull(anchor: NetworkStack, strength: Array) -> Pull:
 
 
 def _similarities(before: NetworkStack, after: NetworkStack, X: torch.Tensor, rows: Sequence[NDArray[np.bool_]]) -> list[Array]:
-    """Alignment of each layer before and after, over the rows that each network saw, shape (layers,) for each network."""
+    """Alignment of each layer before and after, over the rows that each network saw, shape (layers,) for each network.
+
+    Too few rows to tell count as not alike.
+    """
     with torch.no_grad():
         pairs = [(a.numpy(), b.numpy()) for a, b in zip(before.activations(X), after.activations(X), strict=True)]
-    return [np.array([centered_kernel_alignment(a[i, seen], b[i, seen]) for a, b in pairs]) for i, seen in enumerate(rows)]
+    return [
+        np.array([centered_kernel_alignment(a[i, seen], b[i, seen]) if seen.sum() >= 4 else 0.0 for a, b in pairs])
+        for i, seen in enumerate(rows)
+    ]
 
 
 def _anchors(known: Pretrained, X: Array, Y: Array, seats: Sequence[_Seat], standards: Sequence[Standard]) -> NetworkStack:

@@ -122,6 +122,12 @@ def test_a_source_of_several_properties_names_one():
         TransferRegressor(several, task="mass").fit(*few)
 
 
+def test_five_cells_in_two_folds_are_enough(source):
+    """Halves of two cells tell nothing of similarity, and the fit goes through."""
+    _, (X, y), (new, _) = protocols(0)
+    assert np.isfinite(TransferRegressor(source, folds=2).fit(X[:5], y[:5]).predict(new)).all()
+
+
 def test_spreads_are_calibrated_on_the_target(source):
     """Of new target cells at least 80 % lie within 1.645 standard deviations, with ten cells to learn from."""
     _, few, new = protocols(0)
