@@ -8,8 +8,8 @@ discharge model.
 
 The measure. Of each cell, the root mean square of forecast less measured capacity over all cycles from 101 to the last before the
 published end of life, in mAh; the mean of that over cells. Measured: median of five cycles, which takes out single odd ones (one
-reads 2.88 Ah). Behind its own end of life a forecast goes on falling ("mAh"), or stays at 0.88 Ah, as a list that ends there is
-read ("mAh, held"). End-of-life error: mean over cells of |foretold - published| / published.
+reads 2.88 Ah). Behind its own end of life a forecast goes on at its mean slope ("mAh"), or stays at 0.88 Ah, as a list that ends
+there is read ("mAh, held"). End-of-life error: mean over cells of |foretold - published| / published.
 
 `--out` writes `test2_trajectories.csv` (cell_id,cycle,pred_Qd_Ah; every cycle from 101 to the foretold end of life) for the 36
 cells of test2, which nothing was fitted to or chosen by. Wanted: below 28 mAh and 10 %, no step that rises; rising steps of the
@@ -136,7 +136,7 @@ def stretched_mean_curve(learned: Cells, asked: Cells, life: Array | None = None
     made = []
     for q, true, end in zip(asked.series, asked.life, foretold, strict=True):
         place = (np.arange(GIVEN + 1, GIVEN + HORIZON) - GIVEN) / max(end - GIVEN, 1.0)
-        beyond = np.maximum(place - 1, 0) * (shape[-1] - shape[-2]) / (u[1] - u[0])
+        beyond = np.maximum(place - 1, 0) * (shape[-1] - shape[0])
         level = np.nanmedian(q[GIVEN - 5 : GIVEN])
         mean = END_OF_LIFE_AH + (np.interp(place, u, shape) + beyond) * (level - END_OF_LIFE_AH)
         made.append(figures(mean, np.full(len(mean), np.nan), float(end), measured_future(q, true), true))

@@ -36,7 +36,7 @@ class Forecast(NamedTuple):
 
     Attributes:
         cycles: the cycles after the given ones, shape (horizon,).
-        mean: capacity, Ah, never rising, shape (horizon,).
+        mean: capacity, Ah, never rising, shape (horizon,); behind the end of life, where nothing was learned, a straight line.
         std: its standard deviation, Ah, shape (horizon,); mean +- 1.645 std holds nine tenths of a new cell's cycles.
         eol_mean: cycles to the end of life; NaN if `censored`.
         eol_std: its standard deviation; NaN if `censored`.

@@ -155,7 +155,10 @@ def shape_targets(q: Array, life: Life, expected: float, given: Given, nodes: in
 
 
 def capacity_of(z: Array, u: Array, level_Ah: float | Array, end_Ah: float) -> Array:
-    """Capacity at points of the stretched axis, Ah: linear between nodes, the last step's slope behind them, never below 0.
+    """Capacity at points of the stretched axis, Ah: linear between nodes, never below 0.
+
+    Behind the end of life, where nothing was learned, it goes on at the mean slope of the shape: below the end of life, and
+    without a claim to the collapse that often follows.
 
     Args:
         z: at u = 0, 1/nodes, ..., 1, falling, shape (nodes + 1,).
@@ -165,6 +168,7 @@ def capacity_of(z: Array, u: Array, level_Ah: float | Array, end_Ah: float) -> A
     """
     nodes = len(z) - 1
     place = np.clip(np.floor(u * nodes).astype(np.int64), 0, nodes - 1)
-    value = z[place] + (u * nodes - place) * (z[place + 1] - z[place])
+    within = z[place] + (np.minimum(u, 1.0) * nodes - place) * (z[place + 1] - z[place])
+    value = within - np.maximum(u - 1.0, 0.0) * (z[0] - z[-1])
     made: Array = np.maximum(end_Ah + value * (level_Ah - end_Ah), 0.0)
     return made
