@@ -7,6 +7,10 @@ from typing import Any
 
 _WHERE = {
     **dict.fromkeys(("MSPE", "LinearCycleLifeRegressor", "expected_mspe"), "cycle_life"),
+    **dict.fromkeys(("AutoCycleLifeRegressor", "auto_cycle_life"), "selection"),
+    **dict.fromkeys(("Comparison", "ComparisonTable", "compare_with_baseline"), "gate"),
+    **dict.fromkeys(("LifeFeatures", "early_life_features"), "early_curves"),
+    "BlockGaussianProcess": "block_kernel",
     "CapacityTrajectoryForecaster": "trajectory",
     "Forecast": "trajectory",
     "MonotoneDecayPenalty": "monotone",

@@ -1,13 +1,17 @@
 """Discharge curves of a cell's first cycles -> the columns that models of cycle life choose from. Nothing is fitted here.
 
-Each curve is the median of five neighbouring cycles, voltage by voltage: up to two impossible curves among them change little,
-whichever they are. From the early, middle and late curve come the statistics of Delta Q(V) (Severson et al., Nature Energy 4
-(2019) 383), and two curves whole: the signed root of Delta Q(V), whose square is what a variance sums (Attia et al., J.
-Electrochem. Soc. 168 (2021) 090547, compare such transforms), and the early curve itself.
+Each curve is the median of five neighbouring cycles, voltage by voltage; a curve that strays from its neighbours by far more than
+they do from one another is left out first, so that impossible ones change nothing wherever they are. From the early, middle and
+late curve come the statistics of Delta Q(V) (Severson et al., Nature Energy 4 (2019) 383), and two curves whole: the signed root
+of Delta Q(V), whose square is what a variance sums (Attia et al., J. Electrochem. Soc. 168 (2021) 090547, compare such
+transforms), and the early curve itself.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +23,9 @@ from orchestrator.features import delta_q_statistics
 Array = NDArray[np.float64]
 _NEIGHBOURS = 5
 _VOLTAGES = 50
+# A curve strays when its root mean square distance from its neighbours' median is this share of the capacity, and this many times
+# their usual distance.
+_STRAY_SHARE, _STRAY_TIMES = 0.01, 5.0
 _STATISTICS = ("log_variance", "log_minimum", "log_mean", "log_interquartile_range", "skewness", "kurtosis")
 SUMMARY = (*_STATISTICS, "log_variance_first_half", "log_variance_second_half", "log_variance_gain")
 CAPACITY = ("early_capacity_Ah", "late_capacity_Ah", "capacity_change_Ah", "late_capacity_change_Ah", "rise_Ah", "rise_most_Ah")
@@ -79,6 +86,7 @@ def early_life_features(
         curves = np.where(np.asarray(sound)[:, :, None], curves, np.nan)
     middle = (early + late) // 2
     begins = {"first": int(cycles.min(initial=late)), "early": early - 2, "middle": middle - 2, "late": late - 4}
+    curves = _without_strays(curves, cycles)
     medians = {name: _median(curves, cycles, begin) for name, begin in begins.items()}
     change = medians["late"] - medians["early"]
     columns = _statistics(volts, medians) | _capacities(curves[:, :, -1], cycles, begins)
@@ -89,12 +97,34 @@ def early_life_features(
     return LifeFeatures(tuple(columns), np.column_stack(list(columns.values())))
 
 
+@contextmanager
+def _nothing_known_is_nan() -> Iterator[None]:
+    """Medians of nothing are NaN without a warning: the caller is told by the column."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+def _without_strays(curves: Array, cycles: NDArray[np.int64]) -> Array:
+    """The curves, NaN where one strays from the five around it, (cells, c, v)."""
+    kept = curves.copy()
+    with _nothing_known_is_nan():
+        for at in range(len(cycles)):
+            low = int(np.clip(at - _NEIGHBOURS // 2, 0, max(0, len(cycles) - _NEIGHBOURS)))
+            near = curves[:, low : low + _NEIGHBOURS]
+            usual = np.nanmedian(near, axis=1)
+            off = np.sqrt(np.nanmean((near - usual[:, None]) ** 2, axis=2))
+            limit = np.maximum(_STRAY_SHARE * np.nanmax(usual, axis=1), _STRAY_TIMES * np.nanmedian(off, axis=1))
+            kept[off[:, at - low] > limit, at] = np.nan
+    return kept
+
+
 def _median(values: Array, cycles: NDArray[np.int64], begin: int) -> Array:
     """The median of `_NEIGHBOURS` cycles from one on, (cells, ...)."""
     chosen = (cycles >= begin) & (cycles < begin + _NEIGHBOURS)
     if not chosen.any():
         raise SpecError(Fault("cycle_count", f"has none of the cycles {begin} to {begin + _NEIGHBOURS - 1}.", "Predict later."))
-    with np.errstate(all="ignore"):
+    with _nothing_known_is_nan():
         found: Array = np.nanmedian(values[:, chosen], axis=1)
     return found
 

@@ -94,9 +94,7 @@ def life_models(names: Sequence[str]) -> dict[str, Any]:
     if missing := [name for name in needed if name not in place]:
         raise SpecError(Fault("names", f"lack {', '.join(missing)}.", "Make the table with early_life_features."))
     summary, capacity, severson = ([place[n] for n in chosen] for chosen in (SUMMARY, CAPACITY, SEVERSON))
-    root, early = (
-        [place[n] for n in names if n.startswith(f"{stem}_") and n[len(stem) + 1 :].isdigit()] for stem in (ROOT_CHANGE, EARLY)
-    )
+    *_, root, early = life_blocks(names)
     return {
         BASELINE: _on([place["log_variance"]], LinearCycleLifeRegressor()),
         "severson": _blocks([severson]),
@@ -111,6 +109,16 @@ def life_models(names: Sequence[str]) -> dict[str, Any]:
         "all": _blocks([summary, capacity, root, early]),
         "all_smooth": _blocks([summary, capacity, root, early], smooth=[0]),
     }
+
+
+def life_blocks(names: Sequence[str]) -> list[list[int]]:
+    """Column numbers that belong together in a table of `early_life_features`: statistics, capacities, change and early curve."""
+    of_curves = [[n for n in names if _on_curve(n, stem)] for stem in (ROOT_CHANGE, EARLY)]
+    return [[list(names).index(name) for name in block] for block in (SUMMARY, CAPACITY, *of_curves)]
+
+
+def _on_curve(name: str, stem: str) -> bool:
+    return name.startswith(f"{stem}_") and name[len(stem) + 1 :].isdigit()
 
 
 def plain_models(columns: int) -> dict[str, Any]:
@@ -138,6 +146,12 @@ def _blocks(blocks: Sequence[Sequence[int]], smooth: Sequence[int] = ()) -> Pipe
     ends = np.cumsum([0, *map(len, blocks)]).tolist()
     local = [list(range(a, b)) for a, b in pairwise(ends)]
     return _on([column for block in blocks for column in block], BlockGaussianProcess(local, list(smooth)))
+
+
+def columns_of(model: Any, columns: int) -> list[int]:
+    """The columns that a model looks at, of a table of so many."""
+    first = model[0] if isinstance(model, Pipeline) else model
+    return list(first.columns) if isinstance(first, Columns) else list(range(columns))
 
 
 def names_of(models: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,9 @@
 
 1. Each model's errors are taken out of fold, by cell. Those that beat the baseline surely enough (gate.py) form a committee; its
    prediction is their mean. On forty cells choosing one model by its score is a lottery, the mean of the passing ones is not.
-2. A cell that none of the models foretells from the others, by far, is no use for learning (a short circuit, a lost contact): it
-   is set aside when the committee is fitted, and counted with all others when it is judged.
+   Where a cell is unfamiliar in some columns, members that look at them weigh less: 1 / u^2, errors being proportional to u.
+2. A cell that most of the models miss by far is no use for learning (a short circuit, a lost contact): it is set aside when the
+   committee is fitted, and counted with all others when it is judged.
 3. Steps 1 and 2 are repeated without each fold (nested): errors of the committee that neither its members nor their choice have
    seen. On these it must beat the baseline once more, else the baseline serves; and they calibrate its intervals (CV+).
 4. Outside of what was learned from, errors widen with the distance (unfamiliar.py), and beyond a limit there is no prediction.
@@ -25,13 +26,13 @@ from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.learning.conformal import Interval, cv_plus_interval, fold_of_rows
 from orchestrator.learning.folds import Fold, cell_numbers, grouped_folds
 from orchestrator.prognostics.gate import ComparisonTable, compare_with_baseline
-from orchestrator.prognostics.life_models import BASELINE, plain_models
+from orchestrator.prognostics.life_models import BASELINE, columns_of, life_blocks, life_models, plain_models
 from orchestrator.prognostics.unfamiliar import Unfamiliarity
 
 Array = NDArray[np.float64]
 COMMITTEE = "auto"
 _FEWEST_CELLS = 8
-# A cell is set aside when its error is this many robust standard deviations under all models; never more than a tenth of cells.
+# A cell is set aside when its error is this many robust standard deviations for most models; never more than a tenth of all.
 _HOPELESS, _SET_ASIDE_MOST = 6.0, 0.1
 
 
@@ -52,10 +53,13 @@ class _Committee:
     def __init__(self, models: Mapping[str, Any], rows: _Rows, blocks: Sequence[Sequence[int]] | None) -> None:
         self._models = [clone(model).fit(rows.X, rows.y) for model in models.values()]
         self.envelope = Unfamiliarity(blocks).fit(rows.X, rows.cells)
+        self._looks = [self.envelope.looked_at(columns_of(model, rows.X.shape[1])) for model in models.values()]
 
     def predict(self, X: Array) -> Array:
-        """Mean of the members, (m,)."""
-        mean: Array = np.mean([np.ravel(model.predict(X)) for model in self._models], axis=0)
+        """Mean of the members, (m,), the more of each the more familiar the cells are to it."""
+        far = np.maximum(1.0, self.envelope.ratios(X))
+        weights = np.array([far[looks].max(axis=0) ** -2.0 for looks in self._looks])
+        mean: Array = np.average([np.ravel(model.predict(X)) for model in self._models], axis=0, weights=weights)
         return mean
 
     def widening(self, X: Array) -> Array:
@@ -80,13 +84,15 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
     Attributes:
         comparison_: `ComparisonTable` of absolute errors, out of fold: members as they were chosen, and `auto` nested.
         members_: what serves, `("baseline",)` where nothing beat it.
+        batch_sigma_: standard deviation of the baseline's errors between batches, beyond that of cells, in log10 of the target;
+            None where batches were not told.
         set_aside_: numbers of the training rows that were not learned from, shape (k,).
         sigma_: root mean square of the nested errors of the others, in log10 of the target (with `log_target`).
         nested_: nested predictions of the training rows, in the target's unit, shape (n,).
 
     Example:
         >>> table = early_life_features(V, cycles, curves)  # doctest: +SKIP
-        >>> auto = AutoCycleLifeRegressor(life_models(table.names)).fit(table.values, life)  # doctest: +SKIP
+        >>> auto = auto_cycle_life(table.names).fit(table.values, life)  # doctest: +SKIP
         >>> life, std = auto.predict(new.values, return_std=True)  # doctest: +SKIP
     """
 
@@ -112,13 +118,14 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
         self.refuse_beyond = refuse_beyond
         self.seed = seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, batches: ArrayLike | None = None) -> Self:
         """Choose, fit and calibrate.
 
         Args:
             X: features, shape (n, p), without NaN.
             y: targets, shape (n,); above 0 with `log_target`.
             groups: the cell of each row, shape (n,); None: each row is a cell of its own.
+            batches: the batch in which each row's cell was made and tested, shape (n,); needed for errors in a new batch.
 
         Raises:
             SpecError: fewer than 8 cells, no baseline among the models, or targets without a logarithm.
@@ -135,7 +142,11 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
         if BASELINE not in models:
             raise SpecError(Fault("models", f"must hold one named '{BASELINE}' for the others to beat."))
         rows = _Rows(features, targets, cells)
-        self._choose(models, rows, _Nested(models, rows, grouped_folds(cells, len(cells), self.folds, self.seed, y=targets)))
+        nested = _Nested(models, rows, grouped_folds(cells, len(cells), self.folds, self.seed, y=targets))
+        self._choose(models, rows, nested)
+        learned = np.setdiff1d(np.arange(len(targets)), self.set_aside_)
+        left = (targets - nested.outer()[BASELINE])[learned]
+        self.batch_sigma_ = None if batches is None else _between_batches(left, np.asarray(batches)[learned], cells[learned])
         return self
 
     def _choose(self, models: dict[str, Any], rows: _Rows, nested: _Nested) -> None:
@@ -146,13 +157,15 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
             predicted[fold.test], widening[fold.test] = left.predict(rows.X[fold.test]), left.widening(rows.X[fold.test])
             without.append(left)
         outer = nested.outer()
-        losses = {name: np.abs(each - rows.y) for name, each in (outer | {COMMITTEE: predicted}).items()}
-        loss = "absolute error of log10" if self.log_target else "absolute error"
+        losses = {name: np.abs(each - rows.y) for name, each in outer.items()}
+        most = _beyond_measure(losses)
+        losses = {name: np.minimum(each, most) for name, each in (losses | {COMMITTEE: np.abs(predicted - rows.y)}).items()}
+        loss = f"absolute error{' of log10' if self.log_target else ''}, {most:.3g} at most"
         table = compare_with_baseline(losses, BASELINE, rows.cells, self.confidence, loss)
         self._committee, members, aside = self._committee_of(models, rows, outer)
         if not table.row(COMMITTEE).passes:
             members, alone, predicted = (BASELINE,), {BASELINE: models[BASELINE]}, outer[BASELINE]
-            self._committee = _Committee(alone, rows.at(~aside), self.blocks)
+            self._committee, aside = _Committee(alone, rows, self.blocks), np.zeros_like(aside)
             without = [_Committee(alone, rows.at(fold.train), self.blocks) for fold in nested.folds]
         self.members_ = members
         self.comparison_: ComparisonTable = table.serving((COMMITTEE, *members) if members != (BASELINE,) else members)
@@ -168,20 +181,26 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
     ) -> tuple[_Committee, tuple[str, ...], NDArray[np.bool_]]:
         """The committee that out-of-fold predictions of these rows speak for, its members, and which rows it leaves aside."""
         losses = {name: np.abs(each - rows.y) for name, each in predicted.items()}
-        table = compare_with_baseline(losses, BASELINE, rows.cells, self.member_confidence)
+        most = _beyond_measure(losses)
+        capped = {name: np.minimum(each, most) for name, each in losses.items()}
+        table = compare_with_baseline(capped, BASELINE, rows.cells, self.member_confidence)
         members = table.passing or (BASELINE,)
-        aside = _hopeless(np.array(list(losses.values())), rows.cells)
+        aside = _hopeless(losses, rows.cells)
         return _Committee({name: models[name] for name in members}, rows.at(~aside), self.blocks), members, aside
 
-    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
+    def predict(self, X: ArrayLike, return_std: bool = False, new_batch: bool = False) -> Any:
         """The expected target of new cells.
 
         Args:
             X: features, shape (m, p); rows with NaN or infinite values get no prediction.
             return_std: also give the standard deviation of a new cell about the prediction, widened where cells are unfamiliar.
+            new_batch: whether the cells come from a batch that was not learned from; the spread between batches counts too then.
 
         Returns:
             Array of shape (m,), or two; NaN where a cell is farther away than `refuse_beyond`.
+
+        Raises:
+            SpecError: `new_batch` without batches in `fit`.
         """
         features, far = self._readable(X)
         mean = np.full(len(far), np.nan)
@@ -190,7 +209,7 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
             mean[near] = self._outer(self._committee.predict(features[near]))
         if not return_std:
             return mean
-        std = self.sigma_ * np.where(near, np.maximum(1.0, far), np.nan)
+        std = np.hypot(self.sigma_ * np.where(near, np.maximum(1.0, far), np.nan), self._between(new_batch))
         return mean, std * np.log(10) * mean if self.log_target else std
 
     def predict_interval(self, X: ArrayLike) -> Interval:
@@ -212,6 +231,15 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
     def refusals(self, X: ArrayLike) -> list[str | None]:
         """Why a cell gets no prediction, in words; None where it gets one."""
         return [self._why(far) for far in self._readable(X)[1].tolist()]
+
+    def _between(self, new_batch: bool) -> float:
+        if not new_batch:
+            return 0.0
+        if self.batch_sigma_ is None:
+            raise SpecError(
+                Fault("new_batch", "needs to know how batches differ.", "Fit with batches=..., at least two of them.")
+            )
+        return self.batch_sigma_
 
     def _why(self, far: float) -> str | None:
         if far <= self.refuse_beyond:
@@ -237,6 +265,16 @@ class AutoCycleLifeRegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
     def _outer(self, inner: Array) -> Array:
         outer: Array = np.power(10.0, inner) if self.log_target else inner
         return outer
+
+
+def auto_cycle_life(names: Sequence[str], **parameters: Any) -> AutoCycleLifeRegressor:
+    """The regressor for tables of `early_life_features`: its models, its blocks.
+
+    Args:
+        names: of the table's columns.
+        parameters: others of `AutoCycleLifeRegressor`.
+    """
+    return AutoCycleLifeRegressor(life_models(names), life_blocks(names), **parameters)
 
 
 class _Nested:
@@ -275,12 +313,28 @@ def _worst_of_cells(scores: Array, cells: NDArray[np.int64]) -> Array:
     return worst
 
 
-def _hopeless(errors: Array, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Rows of cells whose absolute errors are beyond measure under every model, (n,), from errors (models, n)."""
-    by_cell = _worst_of_cells(errors.min(axis=0), cells)
-    usual = float(np.median(_worst_of_cells(np.median(errors, axis=0), cells))) / 0.6745
+def _beyond_measure(errors: Mapping[str, Array]) -> float:
+    """The absolute error from which on a cell counts as lost: further ones say nothing about which model is better."""
+    return _HOPELESS * float(np.median(np.median(list(errors.values()), axis=0))) / 0.6745
+
+
+def _hopeless(errors: Mapping[str, Array], cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Rows of cells that most models lose, (n,)."""
+    by_cell = _worst_of_cells(np.median(list(errors.values()), axis=0), cells)
     worst = np.argsort(-by_cell, kind="stable")[: int(_SET_ASIDE_MOST * len(by_cell))]
     aside = np.zeros(len(by_cell), dtype=np.bool_)
-    aside[worst] = by_cell[worst] > _HOPELESS * usual
+    aside[worst] = by_cell[worst] > _beyond_measure(errors)
     chosen: NDArray[np.bool_] = aside[cells]
     return chosen
+
+
+def _between_batches(left: Array, batches: NDArray[Any], cells: NDArray[np.int64]) -> float:
+    """Standard deviation of batches' mean errors beyond that of their cells' (method of moments), from errors of rows."""
+    of_cell = cell_numbers(cells, len(left))
+    mean = np.bincount(of_cell, weights=left) / np.bincount(of_cell)
+    batch = cell_numbers(batches, len(left))[np.unique(of_cell, return_index=True)[1]]
+    each = [mean[batch == number] for number in range(int(batch.max()) + 1)]
+    if len(each) < 2 or min(map(len, each)) < 2:
+        raise SpecError(Fault("batches", "must be at least two, of at least two cells each, to tell how batches differ."))
+    between = np.var([part.mean() for part in each], ddof=1) - np.mean([part.var(ddof=1) / len(part) for part in each])
+    return float(np.sqrt(max(between, 0.0)))

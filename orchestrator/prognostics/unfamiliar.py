@@ -21,6 +21,8 @@ _NEIGHBOURS = 3
 _INSIDE = 0.9
 # Squared features of a wild cell overflow long before this says any more.
 _FARTHEST = 1e6
+# Of more rows than these, evenly many are looked at: distances between all of them would not fit into memory.
+_MOST_ROWS = 1500
 
 
 class Unfamiliarity:
@@ -46,20 +48,30 @@ class Unfamiliarity:
         self._scale = np.where(self._scale < floor, floor, self._scale)
         blocks = self.blocks if self.blocks is not None else [range(features.shape[1])]
         self._blocks = [list(block) for block in blocks]
-        self._rows = self._standard(features)
-        cells = cell_numbers(groups, len(features))
+        kept = np.linspace(0, len(features) - 1, min(_MOST_ROWS, len(features))).round().astype(np.int64)
+        self._rows = self._standard(features[kept])
+        cells = cell_numbers(groups, len(features))[kept]
         self._reach = [self._inside(block, cells) for block in self._blocks]
         return self
 
     def ratio(self, X: ArrayLike) -> Array:
         """How far new cells are, u, shape (m,); infinite where a feature is not finite."""
+        furthest: Array = self.ratios(X).max(axis=0)
+        return furthest
+
+    def ratios(self, X: ArrayLike) -> Array:
+        """The same block by block, shape (blocks, m)."""
         features = np.asarray(X, dtype=np.float64)
         known = np.isfinite(features).all(axis=1)
-        found = np.full(len(features), np.inf)
+        found = np.full((len(self._blocks), len(features)), np.inf)
         rows = self._standard(features[known])
-        each = [_nearest(_distances(rows[:, b], self._rows[:, b])) / q for b, q in zip(self._blocks, self._reach, strict=True)]
-        found[known] = np.max(each, axis=0) if known.any() else []
+        for number, (block, reach) in enumerate(zip(self._blocks, self._reach, strict=True)):
+            found[number, known] = _nearest(_distances(rows[:, block], self._rows[:, block])) / reach
         return found
+
+    def looked_at(self, columns: Sequence[int]) -> NDArray[np.bool_]:
+        """Which blocks hold any of these columns, shape (blocks,)."""
+        return np.array([not set(columns).isdisjoint(block) for block in self._blocks])
 
     def _standard(self, X: Array) -> Array:
         scaled: Array = np.clip((X - self._centre) / self._scale, -_FARTHEST, _FARTHEST)
