@@ -61,8 +61,8 @@ class MonotoneDecayPenalty:
         Args:
             q: capacity over steps, shape (..., steps), in any unit.
             q0: initial capacity > 0 in the same unit: a number, or one for each curve, shape (...) or (..., 1).
-            mask: True where a step is real, shape (..., steps); a rise counts where both its ends are real, and what stands
-                elsewhere (padding, NaN) touches neither value nor gradient. None: all are real.
+            mask: True where a step is real, of a shape that broadcasts to (..., steps); a rise counts where both its ends are real,
+                and what stands elsewhere (padding, NaN) touches neither value nor gradient. None: all are real.
 
         Returns:
             Mean over the steps that count, a scalar of `q`'s dtype; 0 if none does.
@@ -82,8 +82,13 @@ class MonotoneDecayPenalty:
 def _pairs(q: Tensor, mask: Tensor | None) -> Tensor:
     """Which steps have both ends real, (..., steps - 1)."""
     real = torch.ones_like(q, dtype=torch.bool) if mask is None else mask.to(torch.bool)
-    if q.ndim == 0 or real.shape != q.shape:
-        raise SpecError(Fault("mask", f"must have the shape of q, (..., steps) (got {tuple(real.shape)}, q {tuple(q.shape)})."))
+    try:
+        real = real.expand(q.shape)
+    except RuntimeError:
+        problem = f"must have the shape of q, (..., steps) (got {tuple(real.shape)}, q {tuple(q.shape)})."
+        raise SpecError(Fault("mask", problem)) from None
+    if q.ndim == 0:
+        raise SpecError(Fault("q", "must have an axis of steps."))
     return real[..., 1:] & real[..., :-1]
 
 

@@ -90,7 +90,7 @@ def cut_at_end(q: Array, end_Ah: float) -> tuple[Array, Life]:
     last, before = read[-1], read[max(0, len(read) - 11)]
     slope = (q[before] - q[last]) / max(last - before, 1)
     gap = q[last] - end_Ah
-    if gap <= slope * _MISSING_CYCLES and gap >= 0:
+    if slope > 0 and 0 <= gap <= slope * _MISSING_CYCLES:
         return q, Life(float(last + 1 + max(1, np.ceil(gap / slope))), True)
     return q, Life(float(last + 1), False)
 

@@ -239,3 +239,4 @@ def train(networks: TrajectoryNetworks, inputs: Inputs, targets: Targets, how: T
         adam.zero_grad()
         losses(networks, inputs, targets, known, how.life_weight).sum().backward()  # type: ignore[no-untyped-call]
         adam.step()
+    adam.zero_grad()

@@ -94,4 +94,6 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(SpecError, match="q0"):
         MonotoneDecayPenalty()(torch.ones(2, 5), 0.0)
     with pytest.raises(SpecError, match="mask"):
-        MonotoneDecayPenalty()(torch.ones(2, 5), 1.0, torch.ones(5, dtype=torch.bool))
+        MonotoneDecayPenalty()(torch.ones(2, 5), 1.0, torch.ones(4, dtype=torch.bool))
+    with pytest.raises(SpecError, match="q: "):
+        MonotoneDecayPenalty()(torch.tensor(1.0), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -111,6 +112,14 @@ def test_the_same_fit_twice_is_the_same(fades: Fades, new: Fades, model: Capacit
     assert torch.get_num_threads() == threads
     for a, b in zip(again, model.predict(new.given, 300, new.features), strict=True):
         np.testing.assert_array_equal(a.mean, b.mean)
+
+
+def test_a_stored_forecaster_says_the_same(model: CapacityTrajectoryForecaster, new: Fades) -> None:
+    """Pickled and read again."""
+    again = pickle.loads(pickle.dumps(model))  # noqa: S301 - written two lines above
+    for a, b in zip(again.predict(new.given, 60, new.features), model.predict(new.given, 60, new.features), strict=True):
+        np.testing.assert_array_equal(a.mean, b.mean)
+        np.testing.assert_array_equal(a.std, b.std)
 
 
 def test_errors_hold_for_new_cells(model: CapacityTrajectoryForecaster) -> None:

@@ -34,6 +34,7 @@ def test_a_file_that_stops_a_cycle_short_ended_there() -> None:
 def test_a_flat_series_is_alive() -> None:
     """It lies at the end of life and does not fall: nothing says that it will."""
     assert not cut_at_end(np.full(50, 0.9), 0.88)[1].ended
+    assert not cut_at_end(np.full(50, 0.88), 0.88)[1].ended
 
 
 def test_what_is_given_does_not_know_what_follows() -> None:
