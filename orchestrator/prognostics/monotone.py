@@ -61,7 +61,7 @@ class MonotoneDecayPenalty:
         Args:
             q: capacity over steps, shape (..., steps), in any unit.
             q0: initial capacity > 0 in the same unit: a number, or one for each curve, shape (...) or (..., 1).
-            mask: True where a step is real, of a shape that broadcasts to (..., steps); a rise counts where both its ends are real,
+            mask: True where a step is real, in a shape that broadcasts to (..., steps); a rise counts where both ends are real,
                 and what stands elsewhere (padding, NaN) touches neither value nor gradient. None: all are real.
 
         Returns:
