@@ -38,6 +38,7 @@ def life(out: Out) -> None:
     _told(rows, "Cycle life of Severson's cells from their first 100 cycles (test1 without its outlier)", "early_life")
     show(chosen, "Who serves: absolute errors of log10 life, out of fold, on the training cells; each beside the baseline")
     _told(shifted, "Learned from one batch, asked about the other (training cells)", "early_life_shift")
+    _told(cells.strange(), "What `auto` says of cells unlike those it learned from", "early_life_strange")
     if out:
         cells.write_test2(out)
 
