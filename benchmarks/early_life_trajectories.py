@@ -273,7 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep(penalties, "monotone_penalty")
     ours = rows[0]
     reached = float(str(ours["mAh"])) < 28 and float(str(ours["end of life, %"])) < 10 and rising == 0
-    return int(not reached)
+    return int(not (reached and _mended(*penalties)))
+
+
+def _mended(free: dict[str, object], *held: dict[str, object]) -> bool:
+    """Whether each penalty did what is wanted of it."""
+    (rising, error), *others = [[float(str(value)) for value in list(row.values())[1:]] for row in (free, *held)]
+    return rising > 30 and all(share < 1 and off <= error for share, off in others)
 
 
 if __name__ == "__main__":
