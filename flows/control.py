@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
 
-from flows.bench import run_ref_of
+from flows.bench import Bench, run_ref_of, to_text
 from flows.campaign import TickReport, advance_campaign
-from flows.dispatch import revoked
+from flows.dispatch import FROM_A_COPY, is_own, revoked
 from flows.lab import Lab
 from flows.person import this_person
 from flows.report import report_path, write_report
 from flows.result import CampaignResult, campaign_result
 from flows.spec_check import check_spec
 from orchestrator.domain.campaign_spec import CampaignSpec
-from orchestrator.domain.cycler import RunState
+from orchestrator.domain.cycler import Cycler, RunRef, RunState
 from orchestrator.domain.errors import CampaignError, CyclerUnreachableError, VoltloopError
 from orchestrator.domain.trial import Trial, TrialStatus
 from orchestrator.store import StopCause
@@ -174,7 +172,8 @@ def _see_that_nothing_runs(lab: Lab, name: str, trial: Trial) -> None:
         return
     with suppress(CyclerUnreachableError):  # then the person's word is all there is
         if trial.run_ref is None:
-            known = revoked(cycler, trial.key or "") is not None
+            ref = revoked(cycler, trial.key or "")
+            known = ref is not None and _is_its_own(lab, name, trial, cycler, ref)
         else:
             known = cycler.status(run_ref_of(trial)).state in (RunState.RUNNING, RunState.FINISHED, RunState.STOPPED)
         if known:
@@ -188,12 +187,22 @@ def _found_ref(lab: Lab, name: str, trial: Trial) -> str:
     """The reference of a test that a person has seen running."""
     cycler = lab.cyclers_for(lab.store.campaign(name).spec).get(trial.cycler or "")
     ref = cycler.find(trial.key or "") if cycler else None
-    if ref is None:
+    if cycler is None or ref is None:
         raise CampaignError(
             f"'{trial.cycler}' has no reference of a test '{trial.key}', so it cannot be followed. Stop it at the cycler, "
             f"quarantine the channel if need be, and settle trial {trial.number} as not-started."
         )
-    return json.dumps(asdict(ref), sort_keys=True)
+    if not _is_its_own(lab, name, trial, cycler, ref):
+        raise CampaignError(
+            f"'{trial.key}' on channel {ref.channel} of '{trial.cycler}' {FROM_A_COPY}. It is not the test of trial "
+            f"{trial.number}, meant for channel {trial.channel}: settle that as not-started, and it goes on under another key."
+        )
+    return to_text(ref)
+
+
+def _is_its_own(lab: Lab, name: str, trial: Trial, cycler: Cycler, ref: RunRef) -> bool:
+    campaign = lab.store.campaign(name)
+    return ref.channel == trial.channel and is_own(Bench(lab, campaign, lab.cyclers_for(campaign.spec)), trial, cycler, ref)
 
 
 def _trial(lab: Lab, name: str, number: int) -> Trial:

@@ -128,21 +128,26 @@ def _adopt(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> Trial:
     """A test that the cycler knows under the intent's key.
 
     While the intent was never confirmed nobody here can have submitted it: it was started from another copy of this lab, and may
-    be another candidate's. Then it is adopted if it is the same test there, else its key is used up. To submit a known
-    key starts nothing, and is refused where the content is another.
+    be another candidate's. Then it is adopted if it is the same test there (to submit a known key starts nothing, and is
+    refused where the content is another), else its key is used up.
     """
-    if bench.lab.store.was_confirmed(bench.campaign.name, trial.number):
-        return _acknowledge(bench, trial, cycler, ref)
-    same: RunRef | None = None
-    request, _ = _checked_request(bench, trial, cycler)
-    if request is not None and ref.channel == trial.channel:
-        with suppress(RequestRefusedError):
-            same = cycler.submit(request)
-    if same == ref:
+    if is_own(bench, trial, cycler, ref):
         return _acknowledge(bench, trial, cycler, ref)
     return bench.lab.store.withdraw_dispatch(
         bench.campaign.name, trial.number, fence=_fence(trial), reason=f"{ref.key} {FROM_A_COPY}", lab_time_h=bench.now_h
     )
+
+
+def is_own(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> bool:
+    """Whether the test that a cycler knows under an intent's key is the one that was intended."""
+    if bench.lab.store.was_confirmed(bench.campaign.name, trial.number):
+        return True
+    request, _ = _checked_request(bench, trial, cycler)
+    if request is None or ref.channel != trial.channel:
+        return False
+    with suppress(RequestRefusedError):
+        return cycler.submit(request) == ref
+    return False
 
 
 def _submit(bench: Bench, trial: Trial, cycler: Cycler, request: RunRequest) -> RunRef:

@@ -93,6 +93,16 @@ def test_not_started_is_refused_where_the_cycler_knows_better(lab):
     assert cycler.physical_starts()["small/1/1"] == 1
 
 
+def test_another_copys_test_is_not_taken_for_the_one_that_a_person_saw(lab):
+    """The key runs on another channel than was held for it: following it would stop the wrong cell."""
+    submitted_elsewhere(lab, "small/1/1", 3, "2")
+    unknown_trial(lab)
+    with pytest.raises(CampaignError, match="on channel 2 of 'replay' is another test's key"):
+        settle_trial(lab, "small", 1, started=True)
+    assert settle_trial(lab, "small", 1, started=False).status is TrialStatus.APPROVED
+    assert resume_campaign(lab, "small").status == "completed"
+
+
 def test_a_word_about_another_attempt_is_refused(lab):
     """Whoever looked yesterday must not give up the test that a colleague had started anew since."""
     unknown_trial(lab)
