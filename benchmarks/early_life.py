@@ -17,10 +17,9 @@ without `--parts` it then leaves out `loop`. The parts:
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -67,10 +66,12 @@ def beside(module: str) -> Callable[[Out], None]:
     """A part that is a benchmark of its own; nothing where it is not there."""
 
     def run(out: Out) -> None:
-        if find_spec(f"benchmarks.{module}") is None:
+        program = Path(__file__).with_name(f"{module}.py")
+        if not program.exists():
             sys.stdout.write(f"\n{module} is not there.\n")
             return
-        import_module(f"benchmarks.{module}").main(["--out", str(out)] if out and module == "early_life_trajectories" else [])
+        more = ["--out", str(out)] if out and module == "early_life_trajectories" else []
+        subprocess.run([sys.executable, str(program), *more], check=True)
 
     return run
 
