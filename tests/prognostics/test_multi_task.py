@@ -37,7 +37,7 @@ def test_few_labels_borrow_from_many():
     """Related properties: the one with twelve labels has less than 0.8 of its own network's error, over two draws."""
     together, alone = [], []
     for seed in range(2):
-        X, Y, new, truth = cells(seed, related=True)
+        X, Y, new, truth = cells(seed, related=True, many=60, new=200)
         together.append(error(MultiTaskRegressor(["a", "b"], **QUICK).fit(X, Y).predict(new)["b"], truth[:, 1]))
         alone.append(error(MultiTaskRegressor(["b"], **QUICK).fit(X, Y[:, 1]).predict(new)["b"], truth[:, 1]))
     assert np.mean(together) < 0.8 * np.mean(alone)
