@@ -140,7 +140,7 @@ def _adopt(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> Trial:
 
 def is_own(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> bool:
     """Whether the test that a cycler knows under an intent's key is the one that was intended."""
-    if bench.lab.store.was_confirmed(bench.campaign.name, trial.number):
+    if bench.lab.store.was_confirmed(_key(trial)):
         return True
     request, _ = _checked_request(bench, trial, cycler)
     if request is None or ref.channel != trial.channel:

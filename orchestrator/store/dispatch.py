@@ -91,10 +91,10 @@ class DispatchLedger(Ledger):
             session.add(attempt)
             return plain_trial(session, campaign, row)
 
-    def was_confirmed(self, name: str, number: int) -> bool:
-        """Whether the intent that a trial holds was ever confirmed; if not, nobody of this lab can have submitted its key."""
+    def was_confirmed(self, key: str) -> bool:
+        """Whether the intent under a key was ever confirmed; if not, nobody of this lab can have submitted it."""
         with self.database.read() as session:
-            return _attempt(session, trial_row(session, campaign_row(session, name), number)).confirmed
+            return bool(session.exec(select(AttemptRow.confirmed).where(AttemptRow.key == key)).first())
 
     def acknowledge(self, name: str, number: int, *, run_ref: str, started_h: float, fence: int, adopted: bool = False) -> Trial:
         """Note that the cycler runs it: `dispatching` or `unknown` becomes `running`. Saying so twice is harmless.

@@ -30,6 +30,20 @@ def test_an_intent_takes_the_channel_under_a_new_fence(store: TrialStore, add_ap
     assert [channel.state for channel in store.channels()] == ["free", "held", "free"]
 
 
+def test_an_intent_is_confirmed_once_its_key_may_be_submitted(store: TrialStore, add_approved: AddApproved) -> None:
+    """Of each attempt by itself; a key that nobody heard of was never submitted."""
+    add_approved(store, 1)
+    first = store.begin_dispatch("fast", 1, cycler="sim", channel="2", lab_time_h=2.0)
+    assert first is not None
+    assert not store.was_confirmed("fast/1/1")
+    store.confirm_intent("fast", 1, fence=first.fence or 0)
+    assert store.was_confirmed("fast/1/1")
+    store.withdraw_dispatch("fast", 1, fence=first.fence or 0, reason="busy", lab_time_h=2.0)
+    store.begin_dispatch("fast", 1, cycler="sim", channel="1", lab_time_h=2.0)
+    assert not store.was_confirmed("fast/1/2")
+    assert not store.was_confirmed("fast/9/1")
+
+
 def test_a_channel_that_is_taken_is_not_taken_again(store: TrialStore, add_approved: AddApproved) -> None:
     """For a channel that is held, quarantined or unknown, the dispatch does not begin and nothing changes."""
     add_approved(store, 2)
