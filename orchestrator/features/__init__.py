@@ -17,6 +17,7 @@ _LATER = {
     **dict.fromkeys(("checkup_capacity_Ah", "impedance_spectra", "pulse_resistance_ohm"), "checkups"),
     **dict.fromkeys(("differential_voltage", "incremental_capacity", "curve_peaks"), "differential"),
     "fit_randles": "impedance",
+    "number_cycles": "cycle_numbers",
     "kramers_kronig": "spectrum_validity",
     **dict.fromkeys(("QualityCheck", "QualityReport", "check_batches", "check_columns"), "quality"),
 }
@@ -47,6 +48,7 @@ __all__ = [
     "known_metrics",
     "kramers_kronig",
     "measure",
+    "number_cycles",
     "pulse_resistance_ohm",
 ]
 

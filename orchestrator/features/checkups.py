@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.domain.recording import Recording
 from orchestrator.features.impedance import Spectrum
+from orchestrator.features.refusals import require_recording
 
 Array = NDArray[np.float64]
 LONGEST_PULSE_S = 120.0
@@ -23,6 +24,7 @@ _REST_SAMPLES = 3  # whose mean is the voltage before the pulse
 
 def checkup_capacity_Ah(recording: Recording) -> dict[int, float]:
     """Charge of the largest discharge step of each check-up, Ah, by cycle; check-ups without a discharge are left out."""
+    require_recording(recording, "checkup_capacity_Ah")
     found = {}
     for cycle, steps in _checkups(recording):
         rest_A = _rest_A(steps, recording.nominal_capacity_Ah)
@@ -39,6 +41,7 @@ def pulse_resistance_ohm(recording: Recording) -> dict[int, float]:
     at the pulse's last sample: ohmic drop, charge transfer and as much diffusion as the pulse's length lets in (Battery Test
     Manual for Electric Vehicles, INL/EXT-15-34184, section 3.5).
     """
+    require_recording(recording, "pulse_resistance_ohm")
     found = {}
     for cycle, steps in _checkups(recording):
         resistance = _first_pulse_ohm(steps, _rest_A(steps, recording.nominal_capacity_Ah))
@@ -48,7 +51,15 @@ def pulse_resistance_ohm(recording: Recording) -> dict[int, float]:
 
 
 def impedance_spectra(recording: Recording) -> dict[int, Spectrum]:
-    """The impedance spectrum of each check-up that measured one, by cycle, from high to low frequency."""
+    """The impedance spectrum of each check-up that measured one, by cycle, from high to low frequency.
+
+    Spectra of a vendor's file are found as well, under the cycle numbers of the file (1 where it counted none); several spectra
+    under one number would become one.
+
+    Raises:
+        SpecError: if it is no recording.
+    """
+    require_recording(recording, "impedance_spectra")
     if "frequency_hertz" not in recording.columns:
         return {}
     frequency_Hz, cycles = recording.column("frequency_hertz"), _cycles(recording)

@@ -31,7 +31,7 @@ _REACHED = 1 - 1e-9
 SUMMED = (
     "duration_s", "charge_Ah", "discharge_Ah", "charge_Wh", "discharge_Wh", "temperature_sum", "temperatures", "warmth_degC_h",
 )  # fmt: skip
-HIGHEST = ("temperature_max", "end_s")
+HIGHEST = ("temperature_max", "end_s", "largest_A")
 LOWEST = ("temperature_min",)
 FIRST = ("charge_time_min", "pulse_ohm")
 LAST = END_FIGURES
@@ -78,6 +78,7 @@ def _fill(found: np.ndarray, rows: Mapping[str, Array], blocks: Blocks, nominal_
     found["charge_Ah"], found["discharge_Ah"] = sums(into, blocks), sums(out, blocks)
     found["charge_Wh"], found["discharge_Wh"] = sums(into * volts, blocks), sums(out * volts, blocks)
     found["charge_time_min"] = _charge_times_min(time_s, amps, passed_s, blocks, nominal_Ah)
+    found["largest_A"] = largest(np.abs(amps), blocks)
     found["step_A"], found["step_ohm"] = largest_steps(volts, amps, blocks)
     found["pulse_ohm"] = first_pulses_ohm(time_s, volts, amps, blocks, nominal_Ah)
     for name, values in discharge_ends(volts, amps, passed_s, blocks, nominal_Ah).items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.domain.errors import Fault, SpecError
 from orchestrator.domain.recording import CHECKUP_STEP_ID, REQUIRED, Columns, Recording
-from orchestrator.features.blocks import UNUSABLE, Array, Integers, backwards, cycle_numbers, vector
+from orchestrator.features.blocks import UNUSABLE, Array, Integers, cycle_numbers, vector
 from orchestrator.features.capacities import places, sums_by_place
 from orchestrator.features.cycle_figures import (
     CHARGE_TIME_SOC,
@@ -26,6 +26,7 @@ from orchestrator.features.cycle_figures import (
     block_figures,
 )
 from orchestrator.features.discharge_ends import end_reasons
+from orchestrator.features.refusals import require_columns, require_recording, runs_backwards
 
 __all__ = ["CHARGE_TIME_SOC", "SUMMARY_SCHEMA", "CycleSummaries", "cycle_summary"]
 
@@ -52,7 +53,9 @@ SUMMARY_SCHEMA = {
     "rows_left_out": pl.Int64,
 }
 _TEMPERATURE = "surface_temperature_celsius"
-_LEAST_STEP_RATE_C = 0.1  # of the nominal current, 1 A where it is not known: a smaller step is none
+_LEAST_STEP_RATE_C = 0.1  # of the nominal current: a smaller step is none
+# Without a nominal capacity: of the cycle's largest current, which itself must be more than noise beside the recording's.
+_LEAST_STEP_SHARE, _LEAST_OF_ALL = 0.1, 0.01
 _ROWS = {"time_s": REQUIRED[0], "voltage_V": REQUIRED[1], "current_A": REQUIRED[2], "temperature_degC": _TEMPERATURE}
 
 
@@ -68,17 +71,20 @@ def cycle_summary(recording: Recording) -> pl.DataFrame:
     Returns:
         One row per recorded cycle, in the order of their first rows, with the columns of `SUMMARY_SCHEMA`: capacities by
         trapezoid in Ah, energies in Wh, `charge_time_to_80_soc_min` (from the first charging sample until 80 % of the nominal
-        capacity has been charged; null if it never was), temperatures in degC and their integral over time in degC h (null
-        without a thermocouple), `resistance_ohm` from the largest step of the current, where the discharge begins or ends
-        (null if there is none), `pulse_resistance_ohm` of the first constant current of at most two minutes between two rests,
-        `end_reason` of the cycle's last discharge as far as rows tell (see `discharge_ends.end_reasons`; null otherwise), and
-        `rows_left_out`: rows without a time, voltage or current, or flagged (`quality_flags`) as back in time, missing, or
-        impossible in voltage or current. The pieces of a cycle that was left and taken up again are added. A cycle of which
+        capacity has been charged; null if it never was, or that capacity is not known), temperatures in degC and their integral
+        over time in degC h (null without a thermocouple), `resistance_ohm` from the largest step of the current, where the
+        discharge begins or ends (at least 0.1 C; without a nominal capacity a tenth of the cycle's largest |current|, in cycles
+        whose largest |current| is at least 1 % of the recording's so far; null if there is none), `pulse_resistance_ohm` of the
+        first constant current of at most two minutes between two rests, `end_reason` of the cycle's last discharge as far as
+        rows tell (see `discharge_ends.end_reasons`; null otherwise), and `rows_left_out`: rows without a time, voltage or
+        current, or flagged (`quality_flags`) as back in time, missing, or impossible in voltage or current. The pieces of a
+        cycle that was left and taken up again are added. A cycle of which
         there are not two rows in sequence has no row in the table.
 
     Raises:
-        SpecError: if the recording has no time series, or its time runs backwards within a cycle where no flag says so.
+        SpecError: if it is no recording, has no time series, or its time runs backwards within a cycle where no flag says so.
     """
+    require_recording(recording, "cycle_summary")
     if not len(recording):
         raise SpecError("the recording has no time series: there are no cycles to summarise.")
     summaries = CycleSummaries(recording.nominal_capacity_Ah)
@@ -90,7 +96,7 @@ class CycleSummaries:
     """The summaries of a test that goes on: rows are added as they come, split anywhere.
 
     Args:
-        nominal_capacity_Ah: what charge times and thresholds refer to.
+        nominal_capacity_Ah: what charge times and thresholds refer to; without it thresholds come from the currents.
 
     Example:
         >>> summaries = CycleSummaries(nominal_capacity_Ah=1.1)
@@ -118,7 +124,7 @@ class CycleSummaries:
         rows, left_out = _usable(columns)
         cycle = rows["cycle"]
         if len(cycle):
-            self._refuse_backwards(rows)
+            self._refuse_backwards(rows, numbered="cycle_count" in columns)
             last = int(np.flatnonzero(np.append(True, cycle[1:] != cycle[:-1]))[-1])
             if self._open and (last > 0 or cycle[0] != self._open[-1]["cycle"][0]):
                 before = _joined([*self._open, {name: values[:last] for name, values in rows.items()}])
@@ -145,17 +151,18 @@ class CycleSummaries:
         self._open = [_joined(self._open)]
         return self._open[0]
 
-    def _refuse_backwards(self, rows: dict[str, Array]) -> None:
+    def _refuse_backwards(self, rows: dict[str, Array], numbered: bool) -> None:
         time_s, cycle = rows["time_s"], rows["cycle"]
         if self._open:
             time_s, cycle = (np.append(self._open[-1][n][-1:], rows[n]) for n in ("time_s", "cycle"))
         wrong = np.flatnonzero((time_s[1:] < time_s[:-1]) & (cycle[1:] == cycle[:-1]))
         if len(wrong):
-            raise backwards(int(cycle[wrong[0]]))
+            raise runs_backwards(int(cycle[wrong[0]]) if numbered else None)
 
 
 def _usable(columns: Columns) -> tuple[dict[str, Array], Integers]:
     """The rows of ageing cycles that can be integrated over, and the cycle of each that cannot."""
+    require_columns(columns, "CycleSummaries")
     missing = [Fault(name, "is missing from the time series.") for name in REQUIRED if name not in columns]
     if missing:
         raise SpecError(missing)
@@ -206,7 +213,7 @@ def _table(figures: NDArray[np.void], nominal_Ah: float | None, left_out: dict[i
     into, out = figures["charge_Ah"], figures["discharge_Ah"]
     into_Wh, out_Wh = figures["charge_Wh"], figures["discharge_Wh"]
     measured = figures["temperatures"] > 0
-    step = (figures["step_A"] >= _LEAST_STEP_RATE_C * (nominal_Ah or 1.0)) & (figures["step_ohm"] > 0)
+    step = _is_step(figures, nominal_Ah) & (figures["step_ohm"] > 0)
     columns: dict[str, object] = {
         "cycle_count": figures["cycle"],
         "test_time_h": figures["end_s"] / 3600,
@@ -230,6 +237,15 @@ def _table(figures: NDArray[np.void], nominal_Ah: float | None, left_out: dict[i
         "rows_left_out": np.array([left_out.get(int(n), 0) for n in figures["cycle"]], dtype=np.int64),
     }
     return pl.DataFrame(columns, schema=SUMMARY_SCHEMA).with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _is_step(figures: NDArray[np.void], nominal_Ah: float | None) -> NDArray[np.bool_]:
+    """Whether each cycle's largest change of current is more than noise, (k,)."""
+    if nominal_Ah:
+        return np.asarray(figures["step_A"] >= _LEAST_STEP_RATE_C * nominal_Ah)
+    largest_A = figures["largest_A"]
+    enough = largest_A >= _LEAST_OF_ALL * largest_A.max(initial=0.0)
+    return np.asarray((figures["step_A"] >= _LEAST_STEP_SHARE * largest_A) & enough)
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

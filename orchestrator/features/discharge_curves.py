@@ -21,16 +21,20 @@ from orchestrator.features.blocks import (
     Integers,
     durations_s,
     find_blocks,
+    largest,
     range_sums,
     ranges,
     runs,
     vector,
 )
 from orchestrator.features.delta_q import delta_q_features
+from orchestrator.features.refusals import require_columns, require_recording, runs_backwards, without_cycle_numbers
 
 __all__ = ["delta_q_features", "delta_q_of", "discharge_curve", "discharge_curves"]
 # Shares of the nominal current: what counts as a discharge, and below what a sample counts as rest.
 _DISCHARGING, _RESTING = 0.02, 1e-3
+# Without a nominal capacity, of the cycle's largest current: a slow discharge may follow a charge a hundred times as fast.
+_DISCHARGING_OF_LARGEST, _RESTING_OF_LARGEST = 5e-3, 1e-3
 _NUMBERS = ("test_time_second", "voltage_volt", "current_ampere")
 
 
@@ -38,7 +42,8 @@ def discharge_curve(recording: Recording, cycle: int, V: ArrayLike) -> Array:
     """The discharge capacity of one cycle at given voltages, counted from the beginning of its longest discharge.
 
     Args:
-        recording: time series with `cycle_count`; current positive when charging.
+        recording: time series with `cycle_count`; current positive when charging. What tells a discharge from a rest is its
+            nominal capacity or, without one, the cycle's largest |current|, as in `discharge_curves`.
         cycle: the cycle's number.
         V: voltages, V, shape (n,).
 
@@ -47,9 +52,9 @@ def discharge_curve(recording: Recording, cycle: int, V: ArrayLike) -> Array:
         that of the whole discharge, a hold at the end included.
 
     Raises:
-        SpecError: if the cycle was not recorded, or holds no discharge.
+        SpecError: if it is no recording, has no cycle numbers, or the cycle was not recorded or holds no discharge.
     """
-    recording.column("cycle_count")
+    require_recording(recording, "discharge_curve")
     curve: Array = discharge_curves(recording.columns, [cycle], V, recording.nominal_capacity_Ah)[0]
     return curve
 
@@ -62,7 +67,7 @@ def delta_q_of(columns: Columns, early: int, late: int, V: ArrayLike, nominal_ca
         early: the earlier cycle's number (10 in Severson et al., Nature Energy 4 (2019) 383).
         late: the later cycle's number (100 there).
         V: voltages, V, shape (n,).
-        nominal_capacity_Ah: what tells a discharge from a rest; 1 Ah if it is not stated.
+        nominal_capacity_Ah: what tells a discharge from a rest, as in `discharge_curves`.
 
     Returns:
         Ah, shape (n,): a row for `delta_q_statistics`.
@@ -86,7 +91,8 @@ def discharge_curves(
         columns: time series with `cycle_count`, each (rows,); current positive when charging.
         cycles: the cycles' numbers, (k,), in any order.
         V: voltages, V, shape (n,).
-        nominal_capacity_Ah: what tells a discharge from a rest; 1 Ah if it is not stated.
+        nominal_capacity_Ah: what tells a discharge from a rest: its current must pass 0.02 C, and rows below 0.001 C are rest.
+            Without it, 0.5 % and 0.1 % of the largest |current| of the same cycle.
 
     Returns:
         Capacity in Ah, shape (k, n), each row as `discharge_curve` gives it.
@@ -94,16 +100,19 @@ def discharge_curves(
     Raises:
         SpecError: if a column is missing, a cycle was not recorded, holds no discharge, or its time runs backwards.
     """
+    require_columns(columns, "discharge_curves")
     volts = np.asarray(V, dtype=np.float64)
     if volts.ndim != 1:
         raise SpecError(Fault("V", f"must be a vector of voltages (got shape {volts.shape})."))
-    missing = [Fault(name, "is missing from the time series.") for name in ("cycle_count", *_NUMBERS) if name not in columns]
+    missing = [] if "cycle_count" in columns else [without_cycle_numbers()]
+    missing += [Fault(name, "is missing from the time series.") for name in _NUMBERS if name not in columns]
     if missing:
         raise SpecError(missing)
     wanted = np.asarray(cycles, dtype=np.int64)
     time_s, level_V, amps, blocks = _rows_of(columns, wanted)
+    _refuse_backwards(time_s, blocks)
     out_Ah = _out_Ah(amps, durations_s(time_s, blocks))
-    cycle, start, stop = _longest(amps, out_Ah, blocks, nominal_capacity_Ah or 1.0)
+    cycle, start, stop = _longest(amps, out_Ah, blocks, *_thresholds_A(amps, blocks, nominal_capacity_Ah))
     place = np.searchsorted(cycle, wanted)
     lacking = wanted[np.append(cycle, wanted.min(initial=0) - 1)[place] != wanted]
     if len(lacking):
@@ -140,14 +149,34 @@ def _out_Ah(amps: Array, passed_s: Array) -> Array:
     return out
 
 
-def _longest(amps: Array, out_Ah: Array, blocks: Blocks, nominal_Ah: float) -> tuple[Integers, Integers, Integers]:
+def _refuse_backwards(time_s: Array, blocks: Blocks) -> None:
+    wrong = np.diff(time_s) < 0
+    wrong[blocks.stop[:-1] - 1] = False
+    if wrong.any():
+        raise runs_backwards(int(blocks.cycle[blocks.of_rows(np.flatnonzero(wrong)[:1])[0]]))
+
+
+def _thresholds_A(amps: Array, blocks: Blocks, nominal_Ah: float | None) -> tuple[Array, Array]:
+    """For each block, what the current of a discharge must pass, and below what a row is rest, A, each (k,)."""
+    if nominal_Ah:
+        return np.full(len(blocks.cycle), _DISCHARGING * nominal_Ah), np.full(len(blocks.cycle), _RESTING * nominal_Ah)
+    _, inverse = np.unique(blocks.cycle, return_inverse=True)
+    of_cycle = np.zeros(int(inverse.max(initial=-1)) + 1)
+    np.maximum.at(of_cycle, inverse, largest(np.abs(amps), blocks))
+    return _DISCHARGING_OF_LARGEST * of_cycle[inverse], _RESTING_OF_LARGEST * of_cycle[inverse]
+
+
+def _longest(
+    amps: Array, out_Ah: Array, blocks: Blocks, discharging_A: Array, resting_A: Array
+) -> tuple[Integers, Integers, Integers]:
     """The discharge of each cycle that takes out most, as cycle (ascending), first row and row after the last."""
-    start, stop = runs(amps < -_RESTING * nominal_Ah, blocks)
+    start, stop = runs(amps < -blocks.spread(resting_A), blocks)
     long = stop - start > 1
     start, stop = start[long], stop[long]
     if len(start):
         lowest = np.minimum.reduceat(np.append(amps, 0.0), np.stack([start, stop], axis=1).ravel())[::2]
-        start, stop = start[lowest < -_DISCHARGING * nominal_Ah], stop[lowest < -_DISCHARGING * nominal_Ah]
+        enough = lowest < -discharging_A[blocks.of_rows(start)]
+        start, stop = start[enough], stop[enough]
     cycle = blocks.cycle[blocks.of_rows(start)]
     order = np.lexsort((-range_sums(out_Ah, start, stop - 1), cycle))
     order = order[np.append(True, np.diff(cycle[order]) > 0)[: len(order)]]
