@@ -47,6 +47,7 @@ bench: $(VENV)/.runtime   ## the benchmarks, each one command of its own
 	$(BIN)/python benchmarks/multi_objective.py --peers voltloop,sobol
 	$(BIN)/python benchmarks/latency.py --repeats 1
 	$(BIN)/python benchmarks/recordings.py
+	$(BIN)/python benchmarks/early_life.py
 
 # Beside every other optimiser on the same seeds, Ax, BayBE and Optuna among them: hours.
 race: $(VENV)/.test

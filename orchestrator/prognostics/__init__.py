@@ -16,8 +16,9 @@ _WHERE = {
     "MonotoneDecayPenalty": "monotone",
     "MultiTaskRegressor": "multi_task",
     "TransferRegressor": "transfer",
-    "centered_kernel_alignment": "transfer",
+    "centered_kernel_alignment": "alignment",
     "MultipleKernelRidge": "kernel_fusion",
+    "NetworkRegressor": "network_regressor",
 }
 __all__ = list(_WHERE)
 
