@@ -86,8 +86,8 @@ def export(
 
     with open_lab(lab, create=False) as opened:
         made = export_campaign(opened, campaign, out, csv=csv, licence=licence, authors=tuple(author or ()))
-    for missing in made.left_out:
-        note(missing)
+    for said in (*made.left_out, *made.notes):
+        note(said)
     if as_json:
         print_out(json.dumps(made.to_json()))
     else:
@@ -132,5 +132,14 @@ def _show(one: Ingested) -> None:
         print_out("  found: nothing wrong")
     for missing in report.not_checked:
         print_out(f"  not checked: {missing}")
+    _show_repairs(one)
+
+
+def _show_repairs(one: Ingested) -> None:
     for repair in one.repairs:
         print_out(f"  repair {repair.name}: {repair.rows} rows: {repair.to_json()['what']}")
+    if one.after_repair is not None:
+        for finding in one.after_repair.findings:
+            print_out(f"  found after repair: {finding}")
+        if one.after_repair.clean:
+            print_out("  found after repair: nothing wrong")

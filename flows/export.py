@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from adapters.formats import write_bdf_csv, write_bdf_parquet
+from flows.export_recording import RecordingError, write_recording
 from flows.export_tables import events_table, summaries_table, trials_table
 from flows.ingest import sha256_of
 from flows.lab_folder import make_durable
 from flows.report import report_path
 from flows.ro_crate import METADATA_FILE, UNIT_CODES, Column, CrateCampaign, CrateFile, ro_crate
+from flows.unfinished import sweep_unfinished, unfinished
 from orchestrator.domain.errors import StoreError
 from orchestrator.domain.recording import BDF_COLUMNS
 from orchestrator.domain.value import to_plain
@@ -44,16 +40,24 @@ class Exported:
         files: how many files it has, the metadata included.
         size_bytes: of all files.
         left_out: what could not be exported, in words.
+        notes: what stands elsewhere than it would be looked for, in words.
     """
 
     folder: Path
     files: int
     size_bytes: int
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"folder": str(self.folder), "files": self.files, "size_bytes": self.size_bytes, "left_out": list(self.left_out)}
+        return {
+            "folder": str(self.folder),
+            "files": self.files,
+            "size_bytes": self.size_bytes,
+            "left_out": list(self.left_out),
+            "notes": list(self.notes),
+        }
 
 
 @dataclass
@@ -65,6 +69,7 @@ class _Making:
     folder: Path
     files: list[CrateFile] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def place(self, path: str) -> Path:
         """Where a file of the export is to be written."""
@@ -106,22 +111,20 @@ def export_campaign(
     to = out.expanduser().absolute()
     _refuse(lab.folder, to)
     ro_crate(_described(lab, campaign, licence, authors), ())
-    partial = to.with_name(f".{to.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    sweep_unfinished(to.parent)
     try:
-        partial.mkdir(parents=True)
-        making = _Making(lab, campaign, partial)
-        _write_everything(making, csv)
-        crate = ro_crate(_described(lab, campaign, licence, authors), making.files)
-        (partial / METADATA_FILE).write_text(json.dumps(crate, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        size = sum(file.size_bytes for file in making.files) + (partial / METADATA_FILE).stat().st_size
-        make_durable(*(path for path in sorted(partial.rglob("*"))), partial)
-        partial.replace(to)
+        with unfinished(to.parent) as partial:
+            making = _Making(lab, campaign, partial)
+            _write_everything(making, csv)
+            crate = ro_crate(_described(lab, campaign, licence, authors), making.files)
+            (partial / METADATA_FILE).write_text(json.dumps(crate, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            size = sum(file.size_bytes for file in making.files) + (partial / METADATA_FILE).stat().st_size
+            make_durable(*(path for path in sorted(partial.rglob("*"))), partial)
+            partial.replace(to)
         make_durable(to.parent)
     except OSError as error:
         raise StoreError(f"the export '{to}' cannot be made: {error.strerror or error}. Nothing was left there.") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return Exported(to, len(making.files) + 1, size, tuple(making.left_out))
+    return Exported(to, len(making.files) + 1, size, tuple(making.left_out), tuple(making.notes))
 
 
 def _refuse(lab_folder: Path, to: Path) -> None:
@@ -162,45 +165,29 @@ def _write_table(making: _Making, stem: str, words: str, frame: pl.DataFrame, co
 
 
 def _write_recording(making: _Making, trial: Trial, csv: bool) -> None:
+    """One recording; whatever is wrong with it is said, and stops nothing else."""
     file = making.lab.store.recording_of(making.campaign.name, trial.number)
     if file is None:
         return
-    stem = f"recordings/trial_{trial.number:04d}.bdf"
-    words = f"recording of trial {trial.number}, Battery Data Format"
+    stem = f"recordings/trial_{trial.number:04d}"
+    metadata = {"campaign": making.campaign.name, "trial": trial.number, "source": {"uri": file.uri, "sha256": file.sha256}}
     try:
-        metadata = {"campaign": making.campaign.name, "trial": trial.number, "source": {"uri": file.uri, "sha256": file.sha256}}
-        write_bdf_parquet(making.place(f"{stem}.parquet"), _batches(making, trial), metadata)
-        if csv:
-            write_bdf_csv(making.place(f"{stem}.csv"), _batches(making, trial))
-    except StoreError as error:
-        for suffix in ("parquet", "csv"):
-            making.place(f"{stem}.{suffix}").unlink(missing_ok=True)
-        if not str(error).startswith("the recording"):
-            raise
+        written = write_recording(making.place(stem), lambda: making.lab.archive.read_batches(file), metadata, csv=csv)
+    except RecordingError as error:
         making.left_out.append(f"trial {trial.number} is exported without its recording: {error}")
         return
-    columns = _columns_of(making.place(f"{stem}.parquet"))
-    making.note(f"{stem}.parquet", PARQUET, words, columns)
-    if csv:
-        making.note(f"{stem}.csv", CSV, words, columns)
-
-
-def _batches(making: _Making, trial: Trial) -> Iterator[dict[str, Any]]:
-    file = making.lab.store.recording_of(making.campaign.name, trial.number)
-    if file is not None:
-        for batch in making.lab.archive.read_batches(file):
-            yield {name: np.asarray(values) for name, values in batch.items()}
-
-
-def _columns_of(written: Path) -> tuple[Column, ...]:
-    import pyarrow.parquet as pq
-
-    return tuple(_column(name) for name in pq.read_schema(written).names)
+    making.notes += [f"trial {trial.number}: {said}" for said in written.notes]
+    for suffix, words, names in written.files:
+        encoding = PARQUET if suffix.endswith("parquet") else CSV
+        columns = tuple(_column(name) for name in names)
+        making.note(f"{stem}.{suffix}", encoding, f"recording of trial {trial.number}, {words}", columns)
 
 
 def _column(name: str) -> Column:
     if name == "quality_flags":
         return Column(name, "sum of quality flags, 0 where nothing is wrong with a row")
+    if name not in BDF_COLUMNS:
+        return Column(name, f"{name}, as the cycler names it: not part of the Battery Data Format")
     unit = name.rsplit("_", 1)[-1]
     words = name.removesuffix(f"_{unit}").replace("_", " ") if unit in UNIT_CODES and BDF_COLUMNS.get(name) == "f" else name
     return Column(name, f"{words.replace('_', ' ')} (Battery Data Format)", unit if BDF_COLUMNS.get(name) == "f" else "")

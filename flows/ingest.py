@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from adapters.formats import CyclerFile, open_cycler_file, write_bdf_parquet
-from flows.ingest_repairs import Repair, known_repairs, repaired, repairs_to_do
+from flows.ingest_repairs import Repair, checked, known_repairs, mended
+from flows.unfinished import sweep_unfinished, unfinished
 from orchestrator.domain.errors import Fault, FormatError, SpecError, StoreError, VoltloopError
 from orchestrator.features.quality import QualityCheck, QualityReport
 
 INGESTED_FOLDER = "ingested"
-Flags = NDArray[np.int16]
+_WHOLE = "whole.parquet"
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,8 @@ class Ingested:
         output: the Parquet file.
         format: one of `adapters.formats.FORMATS`.
         rows: rows read; `rows_written` differs only where a repair left some out.
-        report: what the quality checks found.
+        report: what the quality checks found in the file as it is.
+        after_repair: what they find in the rows written; None where nothing was repaired.
         repairs: what was asked for, and done.
         unchanged: whether the output was there already with the same content.
     """
@@ -44,6 +40,7 @@ class Ingested:
     rows: int
     rows_written: int
     report: QualityReport
+    after_repair: QualityReport | None
     mapping: tuple[dict[str, Any], ...]
     unmapped: tuple[str, ...]
     notes: tuple[str, ...]
@@ -61,6 +58,7 @@ class Ingested:
             "rows": self.rows,
             "rows_written": self.rows_written,
             **{name: given for name, given in self.report.to_json().items() if name != "rows"},
+            "after_repair": self.after_repair.to_json() if self.after_repair else None,
             "mapping": list(self.mapping),
             "unmapped": list(self.unmapped),
             "notes": list(self.notes),
@@ -123,6 +121,7 @@ def ingest_files(files: Sequence[Path], to: Path, wishes: Wishes | None = None) 
     outputs = planned_outputs(files, to)
     try:
         to.mkdir(parents=True, exist_ok=True)
+        sweep_unfinished(to)
     except OSError as error:
         raise StoreError(f"the folder '{to}' cannot be made: {error.strerror}. Choose another with --to.") from None
     return (_attempted(source, output, wishes) for source, output in outputs)
@@ -166,7 +165,7 @@ def _attempted(source: Path, output: Path, wishes: Wishes) -> Ingested | NotInge
 
 
 def ingest_file(source: Path, output: Path, wishes: Wishes) -> Ingested:
-    """Take one file in: read it twice, once to check it and once to write it, with bounded memory.
+    """Take one file in: read it to check it, again to write it, and once more for each repair, with bounded memory.
 
     Raises:
         FormatError: if it cannot be read as what it is.
@@ -177,67 +176,30 @@ def ingest_file(source: Path, output: Path, wishes: Wishes) -> Ingested:
         raise FormatError(f"'{source}': is no regular file. Name a file that a cycler wrote.")
     file = open_cycler_file(source, columns=dict(wishes.columns) or None, time_zone=wishes.time_zone)
     sha256 = sha256_of(source)
-    flags, report = _checked(file, wishes.nominal_capacity_Ah)
-    todo = repairs_to_do(known_repairs(wishes.repairs), report)
-    repairs = _foreseen(file, flags, wishes.repairs, todo)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.ingesting")
     try:
-        written = write_bdf_parquet(
-            temporary,
-            (batch for batch in repaired(_flagged(file, flags), todo, {}) if len(batch["quality_flags"])),
-            _metadata(file, sha256, report, repairs, wishes),
-        )
-        unchanged = _put(temporary, output, wishes.force)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        found = checked(file.batches, wishes.nominal_capacity_Ah)
+        after, repairs = mended(found, wishes.repairs, wishes.nominal_capacity_Ah)
+        after_repair = after.report if after is not found else None
+        metadata = _metadata(file, sha256, found.report, after_repair, repairs, wishes)
+        with unfinished(output.parent) as folder:
+            written = write_bdf_parquet(folder / _WHOLE, after.to_write(), metadata)
+            unchanged = _put(folder / _WHOLE, output, wishes.force)
+    except FormatError as error:
+        raise FormatError(str(error) if source.name in str(error) else f"'{source}': {error}") from None
     mapping = tuple(asdict(mapped) for mapped in file.mapping)
     return Ingested(
-        source, output, file.format, report.rows, written, report, mapping, file.unmapped, file.notes, repairs, sha256,
-        sha256_of(output), unchanged,
+        source, output, file.format, found.report.rows, written, found.report, after_repair, mapping, file.unmapped, file.notes,
+        repairs, sha256, sha256_of(output), unchanged,
     )  # fmt: skip
 
 
-def _checked(file: CyclerFile, nominal_capacity_Ah: float | None) -> tuple[list[Flags], QualityReport]:
-    """Flags two bytes a row, and the report."""
-    check = QualityCheck(nominal_capacity_Ah)
-    flags = [check.add(batch).astype(np.int16) for batch in file.batches()]
-    flags.append(check.finish().astype(np.int16))
-    report = check.report()
-    return [part | np.int16(report.every_row) for part in flags], report
-
-
-def _flagged(file: CyclerFile, flags: list[Flags]) -> Iterator[dict[str, NDArray[Any]]]:
-    whole = np.concatenate(flags)
-    done = 0
-    for batch in file.batches():
-        length = len(batch["test_time_second"])
-        own = whole[done : done + length].astype(np.int64)
-        if len(own) != length:
-            raise _changed(file)
-        if "quality_flags" in batch:
-            own = own | batch["quality_flags"]
-        yield {**batch, "quality_flags": own}
-        done += length
-    if done != len(whole):
-        raise _changed(file)
-
-
-def _changed(file: CyclerFile) -> FormatError:
-    return FormatError(f"'{file.path}': changed while it was read. Ingest it once nothing writes to it any more.")
-
-
-def _foreseen(file: CyclerFile, flags: list[Flags], asked: Iterable[str], todo: tuple[str, ...]) -> tuple[Repair, ...]:
-    """What each repair that was asked for will do: the metadata say so, and they stand before the rows."""
-    done: dict[str, int] = {}
-    if todo:
-        for _ in repaired(_flagged(file, flags), todo, done):
-            pass
-    return tuple(Repair(name, done.get(name, 0)) for name in known_repairs(asked))
-
-
 def _metadata(
-    file: CyclerFile, sha256: str, report: QualityReport, repairs: tuple[Repair, ...], wishes: Wishes
+    file: CyclerFile,
+    sha256: str,
+    report: QualityReport,
+    after_repair: QualityReport | None,
+    repairs: tuple[Repair, ...],
+    wishes: Wishes,
 ) -> dict[str, Any]:
     return {
         "source": {"name": file.path.name, "sha256": sha256, "bytes": file.path.stat().st_size},
@@ -247,6 +209,7 @@ def _metadata(
         "notes": list(file.notes),
         "nominal_capacity_Ah": wishes.nominal_capacity_Ah,
         "quality": report.to_json(),
+        "quality_after_repair": after_repair.to_json() if after_repair else None,
         "repairs": [repair.to_json() for repair in repairs],
         "file": file.metadata,
         "voltloop_version": version("voltloop"),

@@ -1,19 +1,21 @@
-"""Repairs that a person asks for by name when a file is taken in; each says what it did, and flags stay as they were."""
+"""Repairs that a person asks for by name when a file is taken in: each says what it did, and the rows are checked again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.domain.errors import Fault, SpecError
+from orchestrator.domain.errors import Fault, FormatError, SpecError
 from orchestrator.domain.quality import QualityFlag
-from orchestrator.features.quality import QualityReport
+from orchestrator.features.quality import QualityCheck, QualityReport
 
 Batch = dict[str, NDArray[Any]]
+Flags = NDArray[np.int16]
 REPAIRS: dict[str, str] = {
     "time-order": "rows sorted by test time, those of equal time as they stood",
     "drop-duplicates": "rows that repeat the one before them left out",
@@ -29,10 +31,17 @@ _MENDS = {
     "current-unit": "current_unit",
     "voltage-unit": "voltage_unit",
 }
-_FACTORS = {
-    "current-sign": ("current_ampere", -1.0),
-    "current-unit": ("current_ampere", 1e-3),
-    "voltage-unit": ("voltage_volt", 1e-3),
+_SCALED = {"current-sign": "current_ampere", "current-unit": "current_ampere", "voltage-unit": "voltage_volt"}
+# Flags that a file brought along and that say nothing of its rows any more after a repair.
+_ANSWERED = {
+    "time-order": QualityFlag.TIME_BACKWARDS | QualityFlag.AFTER_GAP | QualityFlag.DUPLICATE | QualityFlag.ENDLESS_CYCLE,
+    "drop-duplicates": QualityFlag.DUPLICATE,
+    "current-sign": QualityFlag.CURRENT_SIGN,
+    "current-unit": QualityFlag.UNIT_SUSPECT
+    | QualityFlag.IMPOSSIBLE_CURRENT
+    | QualityFlag.IMPOSSIBLE_CAPACITY
+    | QualityFlag.AFTER_GAP,
+    "voltage-unit": QualityFlag.UNIT_SUSPECT | QualityFlag.IMPOSSIBLE_VOLTAGE,
 }
 # Sorting holds a recording in memory: this many numbers take 0.4 GB.
 MOST_NUMBERS_TO_SORT = 50_000_000
@@ -71,45 +80,108 @@ def known_repairs(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in REPAIRS if name in asked)
 
 
-def repairs_to_do(asked: Iterable[str], report: QualityReport) -> tuple[str, ...]:
-    """Those asked for whose fault was found."""
-    return tuple(name for name in asked if report.found(_MENDS[name]))
+@dataclass(frozen=True)
+class Checked:
+    """Rows, and what quality checks say of them.
+
+    Attributes:
+        rows: gives them in batches, as often as they are wanted.
+        flags: two bytes a row, (n,): what the checks found, without what the rows bring along.
+        report: the same in words.
+    """
+
+    rows: Callable[[], Iterator[Batch]]
+    flags: Flags
+    report: QualityReport
+
+    def flagged(self) -> Iterator[tuple[Batch, Flags]]:
+        """Each batch with the flags of its rows.
+
+        Raises:
+            FormatError: if there are not as many rows as were checked.
+        """
+        done = 0
+        for batch in self.rows():
+            length = len(batch["test_time_second"])
+            done += length
+            if done > len(self.flags):
+                raise FormatError("changed while it was read. Ingest it once nothing writes to it any more.")
+            yield batch, self.flags[done - length : done]
+        if done != len(self.flags):
+            raise FormatError("changed while it was read. Ingest it once nothing writes to it any more.")
+
+    def to_write(self) -> Iterator[Batch]:
+        """Batches with the column `quality_flags`; flags that rows bring along are kept."""
+        for batch, flags in self.flagged():
+            if len(flags):
+                yield {**batch, "quality_flags": flags.astype(np.int64) | batch.get("quality_flags", 0)}
 
 
-def repaired(batches: Iterable[Batch], todo: Iterable[str], done: dict[str, int]) -> Iterator[Batch]:
-    """Flagged batches after their repairs.
+def checked(rows: Callable[[], Iterator[Batch]], nominal_capacity_Ah: float | None) -> Checked:
+    """Check rows.
 
     Args:
-        batches: with the column `quality_flags`.
-        todo: which repairs, from `repairs_to_do`.
-        done: filled while batches are read: by repair, how many rows it touched.
+        rows: gives them in batches, the same each time.
+        nominal_capacity_Ah: of the cell; None where it is not known.
+    """
+    check = QualityCheck(nominal_capacity_Ah)
+    flags = [check.add(batch).astype(np.int16) for batch in rows()]
+    flags.append(check.finish().astype(np.int16))
+    report = check.report()
+    return Checked(rows, np.concatenate(flags) | np.int16(report.every_row), report)
+
+
+def mended(found: Checked, asked: Iterable[str], nominal_capacity_Ah: float | None) -> tuple[Checked, tuple[Repair, ...]]:
+    """Carry out those repairs asked for whose fault is found, one after the other; rows are checked again after each.
+
+    Returns:
+        The rows after the last repair and what the checks say of them, and what was done; the rows as given where nothing was.
 
     Raises:
         SpecError: if a recording is too long to be sorted in memory.
     """
-    todo = tuple(todo)
-    batches = (_scaled(batch, todo, done) for batch in batches)
-    if "time-order" in todo:
-        batches = iter(_sorted(batches, done))
-    for batch in batches:
-        if "drop-duplicates" in todo:
-            keep = (batch["quality_flags"] & int(QualityFlag.DUPLICATE)) == 0
-            done["drop-duplicates"] = done.get("drop-duplicates", 0) + int((~keep).sum())
-            batch = {name: values[keep] for name, values in batch.items()}
-        yield batch
+    done = []
+    for name in known_repairs(asked):
+        touched = 0
+        if found.report.found(_MENDS[name]):
+            counts: list[int] = []
+            once = checked(partial(_counted, name, found, counts), nominal_capacity_Ah)
+            touched = sum(counts)
+            found = Checked(partial(_repaired, name, found), once.flags, once.report)
+        done.append(Repair(name, touched))
+    return found, tuple(done)
 
 
-def _scaled(batch: Batch, todo: tuple[str, ...], done: dict[str, int]) -> Batch:
-    for name in todo:
-        if name in _FACTORS:
-            column, factor = _FACTORS[name]
-            changed = batch[column] * factor if factor == -1.0 else batch[column] / 1000.0
-            batch = {**batch, column: changed}
-            done[name] = done.get(name, 0) + len(changed)
-    return batch
+def _repaired(name: str, found: Checked) -> Iterator[Batch]:
+    return _counted(name, found, [])
 
 
-def _sorted(batches: Iterable[Batch], done: dict[str, int]) -> list[Batch]:
+def _counted(name: str, found: Checked, counts: list[int]) -> Iterator[Batch]:
+    """Rows after one repair; `counts` is added to by how many it touches."""
+    if name == "time-order":
+        yield from _sorted((_answered(name, batch, flags) for batch, flags in found.flagged()), counts)
+        return
+    for batch, flags in found.flagged():
+        batch = _answered(name, batch, flags)
+        if name == "drop-duplicates":
+            keep = (flags & int(QualityFlag.DUPLICATE)) == 0
+            counts.append(int((~keep).sum()))
+            yield {column: values[keep] for column, values in batch.items()}
+        else:
+            column = _SCALED[name]
+            counts.append(len(flags))
+            yield {**batch, column: -batch[column] if name == "current-sign" else batch[column] / 1000.0}
+
+
+def _answered(name: str, batch: Batch, flags: Flags) -> Batch:
+    """A batch without the flags that it brought along and that the checks found themselves, or that the repair answers."""
+    if "quality_flags" not in batch:
+        return batch
+    gone = flags.astype(np.int64) | int(_ANSWERED[name])
+    return {**batch, "quality_flags": batch["quality_flags"] & ~gone}
+
+
+def _sorted(batches: Iterable[Batch], counts: list[int]) -> list[Batch]:
     held: list[Batch] = []
     numbers = 0
     for batch in batches:
@@ -122,7 +194,7 @@ def _sorted(batches: Iterable[Batch], done: dict[str, int]) -> list[Batch]:
             )
     whole = {name: np.concatenate([batch[name] for batch in held]) for name in held[0]}
     order = np.argsort(_filled(whole["test_time_second"]), kind="stable")
-    done["time-order"] = int((order != np.arange(len(order))).sum())
+    counts.append(int((order != np.arange(len(order))).sum()))
     length = len(held[0]["test_time_second"])
     moved = {name: values[order] for name, values in whole.items()}
     return [{name: values[at : at + length] for name, values in moved.items()} for at in range(0, len(order), length)]

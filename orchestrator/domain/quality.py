@@ -1,4 +1,7 @@
-"""What may be wrong with a row of a recording: flags that quality checks set and only a stated repair takes away."""
+"""What may be wrong with a row of a recording: flags that quality checks set.
+
+Only a repair that was asked for takes them away: the repaired rows are checked again, and carry what is found then.
+"""
 
 from __future__ import annotations
 

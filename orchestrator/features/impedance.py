@@ -61,7 +61,7 @@ def fit_randles(frequency_Hz: ArrayLike, Z_ohm: ArrayLike) -> dict[str, float]:
         root mean square of the relative residuals.
 
     Raises:
-        SpecError: fewer than five capacitive points, unequal lengths, or values that are no numbers.
+        SpecError: fewer than five capacitive points, unequal lengths, values that are no numbers, or an impedance of zero.
 
     Example:
         >>> f = np.geomspace(1e4, 1e-2, 31)
@@ -93,6 +93,8 @@ def _capacitive(frequency_Hz: Array, Z_ohm: ComplexArray) -> Spectrum:
     kept = order[Z_ohm.imag[order] <= 0]
     if len(kept) < _LEAST_POINTS:
         raise SpecError(f"a Randles circuit needs {_LEAST_POINTS} capacitive points (got {len(kept)} of {len(order)}).")
+    if (none := int((np.abs(Z_ohm[kept]) < _NO_EFFECT).sum())) > 0:
+        raise SpecError(f"the impedance is zero at {none} of {len(kept)} points: nothing was measured. Leave them out.")
     return Spectrum(frequency_Hz[kept], Z_ohm[kept])
 
 

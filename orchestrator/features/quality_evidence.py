@@ -20,6 +20,7 @@ from orchestrator.features.quality_rows import (
     temperatures,
     unrecorded,
 )
+from orchestrator.features.quality_swings import Swings
 
 _SCOPES = ("", "cycle_", "step_")
 # Ratios of integrated current to the cycler's own counters that mean a factor of a thousand.
@@ -107,6 +108,7 @@ class Evidence:
     sums: dict[str, float] = field(default_factory=dict)
     counters: Counters | None = None
     largest_A: float = 0.0
+    swings: Swings = field(default_factory=Swings)
 
     def __getitem__(self, name: str) -> float:
         return self.sums.get(name, 0.0)
@@ -123,6 +125,7 @@ class Evidence:
         self._charge(moved, sound, rows)
         self._compare(columns, border, moved, sound & ~border, rows)
         self._voltage(columns, current, before, sound, rows)
+        self.swings.add(columns, rows, sound)
         self._units(columns, current, rows)
 
     def _charge(self, moved: Array, sound: Bools, rows: slice) -> None:

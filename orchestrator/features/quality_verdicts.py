@@ -19,6 +19,9 @@ NEIGHBOURS = 5
 LEAST_ROWS = 10
 _MOST = 0.9
 _FEW = 3
+# Falls under a current that is said to charge: all of them in volt, and their share of all that the voltage moved.
+_LEAST_SWING_V, _FALLING = 0.2, 0.25
+_SIGNED_EXPORT = "Export it with a sign, or with the column of states that says which rows discharge"
 
 
 def unit_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
@@ -71,17 +74,15 @@ def unit_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
 def sensor_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
     """Temperatures that no sensor gave."""
     for name in _temperatures(evidence):
-        if rows >= 100 and evidence[f"zero {name}"] == rows:
-            text = f"{name} is exactly 0 in every row, as where no sensor is connected"
-            yield Finding(
-                "temperature_absent",
-                QualityFlag.NONE,
-                rows,
-                0,
-                (Place(1, np.nan),),
-                text,
-                "Leave the column out where a temperature is wanted",
-            )
+        if rows and not evidence[f"read {name}"]:
+            yield _absent(rows, f"{name} is no number in any of {rows} rows, as of an open thermocouple")
+        elif rows >= 100 and evidence[f"zero {name}"] == rows:
+            yield _absent(rows, f"{name} is exactly 0 in every row, as where no sensor is connected")
+
+
+def _absent(rows: int, text: str) -> Finding:
+    remedy = "Leave the column out where a temperature is wanted"
+    return Finding("temperature_absent", QualityFlag.NONE, rows, 0, (Place(1, np.nan),), text, remedy)
 
 
 def sign_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
@@ -90,6 +91,7 @@ def sign_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
     enough = evidence["compared_rows"] >= LEAST_PAIRS
     steps, contrary = evidence["steps_along"], evidence["steps_against"]
     drift, back = evidence["drift_along_V"], evidence["drift_against_V"]
+    swings = evidence.swings
     unsigned = evidence["negative_rows"] == 0 and evidence["flowing_rows"] > 0
     said = []
     if enough and against >= _MOST * (along + against) > 0:
@@ -104,7 +106,15 @@ def sign_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
         yield _sign(
             rows,
             f"current_ampere is never negative, while the cycler counted {against:.4g} Ah of discharge: it has no sign",
-            "Export it with a sign, or with the column of states that says which rows discharge",
+            _SIGNED_EXPORT,
+            "current_unsigned",
+        )
+    elif unsigned and swings.down_V >= _LEAST_SWING_V and _share(swings.down_V, swings.up_V + swings.down_V) >= _FALLING:
+        yield _sign(
+            rows,
+            f"current_ampere is never negative, while the voltage under steady current fell by {swings.down_V:.3g} V in all "
+            f"and climbed by {swings.up_V:.3g} V: it has no sign",
+            _SIGNED_EXPORT,
             "current_unsigned",
         )
 

@@ -62,12 +62,15 @@ class Survey:
         resolution: round to multiples of this step; the only way in which a recording loses anything.
 
     Raises:
-        StoreError: if such values cannot be stored, or the resolution is no positive decimal fraction.
+        StoreError: if such values cannot be stored, or a resolution is given that is no positive decimal fraction, or for values
+            that are no floats: those keep every bit.
     """
 
     def __init__(self, name: str, dtype: np.dtype[Any], resolution: float | None = None) -> None:
         if dtype.kind not in "fiub" or dtype.itemsize > 8:
             raise StoreError(f"the column '{name}' cannot be stored: it holds {dtype}, not numbers of up to 64 bits.")
+        if resolution is not None and dtype.kind != "f":
+            raise StoreError(f"the column '{name}' holds {dtype}, which is not rounded. Give a resolution for floats alone.")
         self._dtype, self._resolution = dtype, resolution
         self._step = None if resolution is None else _step(name, resolution)
         self._decimals: int | None = (self._step[1] if self._step else 0) if self._is_decimal() else None
@@ -91,7 +94,7 @@ class Survey:
 
     def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values as they are to be stored: on multiples of the resolution, if there is one."""
-        if self._step is None or self._dtype.kind != "f":
+        if self._step is None:
             return values
         multiple, decimals = self._step
         with np.errstate(over="ignore", invalid="ignore"):

@@ -97,3 +97,12 @@ def test_what_is_no_spectrum_is_refused(frequency_Hz, Z_ohm, words):
     """With what is wrong with it."""
     with pytest.raises(SpecError, match=words):
         fit_randles(frequency_Hz, Z_ohm)
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(3, 4)])
+def test_an_impedance_of_zero_is_refused(rows):
+    """Nothing was measured where it is exactly zero, in all points or in one: said, rather than divided by."""
+    Z = randles_ohm(FREQUENCY_HZ, *CIRCUITS[0])
+    Z[rows] = 0
+    with pytest.raises(SpecError, match="is zero at"):
+        fit_randles(FREQUENCY_HZ, Z)

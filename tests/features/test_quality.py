@@ -216,6 +216,57 @@ def test_a_turned_sign_is_told_from_counters_or_from_the_voltage():
     assert report.found("current_sign") is None
 
 
+def unsigned_without_counters(noise_V=0.0, ohm=0.0):
+    """Five balanced cycles, 10 Ah in all, whose current has lost its sign; neither rests nor steps nor counters."""
+    up = 3.0 + 0.001 * np.arange(361)
+    flow = np.tile(np.repeat([1.0, -1.0], 361), 5)
+    noise = noise_V * np.random.default_rng(0).standard_normal(len(flow))
+    return {
+        "test_time_second": np.arange(len(flow)) * 10.0,
+        "voltage_volt": np.tile(np.concatenate([up, up[::-1]]), 5) + ohm * flow + noise,
+        "current_ampere": np.abs(flow),
+        "cycle_count": np.repeat(np.arange(1, 6), 722),
+        "step_cumulative_capacity_ah": np.tile(np.arange(361) / 360, 10),
+    }
+
+
+@pytest.mark.parametrize(("noise_V", "ohm"), [(0.0, 0.0), (1e-3, 0.0), (3e-3, 0.05)])
+def test_a_current_without_a_sign_is_told_from_the_voltage_alone(noise_V, ohm):
+    """The voltage falls during half of the rows while the current is said to charge: no counter is needed, noise is no matter."""
+    columns = unsigned_without_counters(noise_V, ohm)
+    flags, finding = only(columns, "current_unsigned", nominal=None)
+    assert "no sign" in finding.text
+    assert (flags & QualityFlag.CURRENT_SIGN).all()
+    bare = {name: columns[name] for name in ("test_time_second", "voltage_volt", "current_ampere")}
+    assert check_columns(bare)[1].found("current_unsigned") is not None
+
+
+def test_charges_alone_are_not_taken_for_a_current_without_a_sign():
+    """Discharges not recorded, noise on a flat plateau, a step down of the current with its relaxation: all of it is sound."""
+    columns = unsigned_without_counters(1e-3)
+    charges = rows_of(columns, columns["test_time_second"] % 7220 < 3610)
+    plateau = changed(charges, voltage_volt=3.3 + 3e-3 * np.random.default_rng(1).standard_normal(len(charges["voltage_volt"])))
+    fast = changed(charges, current_ampere=np.where(np.arange(1805) % 361 < 100, 6.0, 1.0))
+    fast["voltage_volt"] = fast["voltage_volt"] + np.where(
+        np.arange(1805) % 361 < 100, 0.2, 0.05 * np.exp(-(np.arange(1805) % 361 - 100) / 10)
+    )
+    for sound in (charges, plateau, fast):
+        sound.pop("step_cumulative_capacity_ah")
+        assert check_columns(sound)[1].found("current_unsigned") is None
+        assert check_columns({n: v for n, v in sound.items() if n != "cycle_count"})[1].found("current_unsigned") is None
+
+
+def test_a_temperature_that_is_no_number_throughout_is_said():
+    """An open thermocouple that reads NaN: no row can be used, and no row is flagged; a single reading, and it is there."""
+    columns = cycled()
+    rows = len(columns["voltage_volt"])
+    nothing = np.full(rows, np.nan)
+    flags, finding = only(changed(columns, surface_temperature_celsius=nothing), "temperature_absent")
+    assert (finding.count, flags.any()) == (rows, False)
+    nothing[5] = 25.0
+    assert check_columns(changed(columns, surface_temperature_celsius=nothing), NOMINAL_AH)[1].clean
+
+
 def test_a_cycle_that_never_ends_is_found_and_pulses_are_not():
     """Eight cycles under one number are flagged from the seventh half on; a hundred pulses of a cycle are none."""
     columns = cycled()
@@ -244,6 +295,21 @@ def test_nonsense_is_refused():
         check_columns({"test_time_second": np.arange(3.0), "current_ampere": np.arange(3.0)})
     with pytest.raises(SpecError, match="changed"):
         check_batches([cycled(), rows_of({k: v for k, v in cycled().items() if k != "step_count"}, slice(0, 5))])
+
+
+@given(st.lists(st.integers(1, 3609), max_size=6))
+@settings(max_examples=25)
+def test_splitting_a_current_without_a_sign_changes_nothing(cuts):
+    """What the voltage climbs and falls is the same in any pieces."""
+    columns = unsigned_without_counters(2e-3)
+    columns["current_ampere"][np.arange(0, 3610, 97)] = 0.0
+    columns["voltage_volt"][np.arange(0, 3610, 301)] = np.nan
+    edges = [0, *sorted(cuts), 3610]
+    flags, report = check_columns(columns)
+    again, split = check_batches([rows_of(columns, slice(a, b)) for a, b in pairwise(edges)])
+    assert np.array_equal(flags, again)
+    assert split.to_json() == report.to_json()
+    assert report.found("current_unsigned") is not None
 
 
 numbers = st.floats(width=64) | st.sampled_from([0.0, 1.0, -1.0, 1e300, -1e300, np.nan, np.inf, -np.inf])

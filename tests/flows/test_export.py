@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,7 +17,9 @@ from flows import Lab, run_campaign
 from flows.cli import main
 from flows.examples import demo_spec
 from flows.export import export_campaign
+from flows.unfinished import PREFIX
 from orchestrator.domain.errors import CampaignError, SpecError, StoreError
+from orchestrator.store.process import this_process
 from tests.adapters.simulated.conftest import BenchCell
 from tests.flows.conftest import replay, small_spec
 
@@ -179,6 +182,105 @@ def test_a_lost_recording_is_said_and_the_rest_exported(tmp_path):
     assert [text.split(" is ")[0] for text in made.left_out] == ["trial 1"]
     assert crate_faults(made.folder) == []
     assert (made.folder / "recordings/trial_0002.bdf.parquet").is_file()
+
+
+def recorded_by_hand(lab, number, **columns):
+    """Put another recording in the place of a trial's."""
+    length = len(next(iter(columns.values())))
+    time = np.arange(length) * 1.0
+    made = {"test_time_second": time, "voltage_volt": 3.0 + 0.001 * time, "current_ampere": np.ones(length), **columns}
+    return lab.archive.write(f"by hand {number}", made, {})
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    """A finished lab whose first trial's recording can be replaced: gives the lab, the campaign and how."""
+    with Lab.open(tmp_path / "lab", cyclers=[SimulatedCycler(2, cell=BenchCell())]) as lab:
+        spec = demo_spec(trials=2, channels=2, seed=0)
+        run_campaign(lab, spec)
+        plain = lab.store.recording_of
+
+        def replace(**columns):
+            file = recorded_by_hand(lab, 1, **columns)
+            monkeypatch.setattr(lab.store, "recording_of", lambda name, number: file if number == 1 else plain(name, number))
+
+        yield lab, spec.name, replace
+
+
+def test_columns_that_the_format_does_not_have_stand_beside_and_nothing_is_lost(odd, tmp_path):
+    """A chamber's humidity, cycles that are no whole numbers: in a file of their own, row for row, described, and said."""
+    lab, name, replace = odd
+    humidity, cycles = np.linspace(20, 60, 9), np.array([1, 1, 1, 2, 2, 2, np.nan, 3, 3])
+    humidity[2] = np.nan
+    replace(chamber_humidity=humidity, cycle_count=cycles, door_open=np.arange(9) % 2 == 0)
+    made = export_campaign(lab, name, tmp_path / "out", csv=True)
+    assert crate_faults(made.folder) == []
+    assert made.left_out == ()
+    said = "\n".join(made.notes)
+    assert all(column in said for column in ("trial 1: chamber_humidity is not part", "cycle_count should be whole", "door_open"))
+    beside = pl.read_parquet(made.folder / "recordings/trial_0001.other.parquet")
+    assert np.array_equal(beside["chamber_humidity"].to_numpy(), humidity, equal_nan=True)
+    assert np.array_equal(beside["cycle_count"].to_numpy(), cycles, equal_nan=True)
+    assert beside["door_open"].to_list() == [True, False] * 4 + [True]
+    assert beside["test_time_second"].to_list() == list(range(9))
+    assert pl.read_csv(made.folder / "recordings/trial_0001.other.csv")["chamber_humidity"].to_list()[2] is None
+    kept = pl.read_parquet(made.folder / "recordings/trial_0001.bdf.parquet")
+    assert sorted(kept.columns) == ["current_ampere", "test_time_second", "voltage_volt"]
+    assert (made.folder / "recordings/trial_0002.bdf.parquet").is_file()
+    graph = {e["@id"]: e for e in json.loads((made.folder / "ro-crate-metadata.json").read_text())["@graph"]}
+    assert "not part of the Battery Data Format" in graph["#column-chamber_humidity"]["description"]
+
+
+def test_whole_numbers_that_came_as_floats_are_whole_numbers_again(odd, tmp_path):
+    """A cycler that counts in floats is exported as the format has it, with nothing beside."""
+    lab, name, replace = odd
+    replace(cycle_count=np.arange(9.0) // 3)
+    made = export_campaign(lab, name, tmp_path / "out")
+    assert (made.left_out, made.notes) == ((), ())
+    kept = pl.read_parquet(made.folder / "recordings/trial_0001.bdf.parquet")["cycle_count"]
+    assert (kept.dtype, kept.to_list()) == (pl.Int64, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+
+
+@pytest.mark.parametrize("fault", [ValueError("no"), OSError(5, "Input/output error"), KeyError("column")])
+def test_whatever_is_wrong_with_one_recording_stops_no_other(cycled, tmp_path, monkeypatch, fault):
+    """A recording that cannot be read, for whatever reason, is left out and said."""
+    lab, name = cycled
+    read, bad = lab.archive.read_batches, lab.store.recording_of(name, 1)
+
+    def broken(file, columns=None):
+        yield next(iter(read(file, columns)))
+        if file == bad:
+            raise fault
+
+    monkeypatch.setattr(lab.archive, "read_batches", broken)
+    made = export_campaign(lab, name, tmp_path / "out")
+    assert [text.split(" is ")[0] for text in made.left_out] == ["trial 1"]
+    assert crate_faults(made.folder) == []
+    assert [p.name for p in (made.folder / "recordings").iterdir()] == ["trial_0002.bdf.parquet"]
+
+
+def test_a_full_disk_stops_the_export_and_leaves_nothing(cycled, tmp_path, monkeypatch):
+    """What the disk does not take is no fault of one recording."""
+    lab, name = cycled
+
+    def full(*_arguments):
+        raise StoreError("cannot be written") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flows.export_recording.write_bdf_parquet", full)
+    with pytest.raises(StoreError, match="cannot be written"):
+        export_campaign(lab, name, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_swept(cycled, tmp_path):
+    """The next export beside it removes what a process that is certainly dead had begun, and nothing of the living."""
+    lab, name = cycled
+    dead = replace(this_process(), started="1")
+    for process in (dead, this_process()):
+        (tmp_path / f"{PREFIX}{process.to_text()}-0a0a0a0a" / "recordings").mkdir(parents=True)
+    folder = export_campaign(lab, name, tmp_path / "out").folder
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{PREFIX}{this_process().to_text()}-0a0a0a0a", folder.name]
+    assert export_campaign(lab, name, tmp_path / ("o" * 250)).folder.is_dir()
 
 
 def test_the_command_exports(tmp_path, monkeypatch, capsys):

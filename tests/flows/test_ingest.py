@@ -236,7 +236,7 @@ def test_flags_that_a_file_brought_along_go_with_the_repair_that_answers_them(vo
 
 
 def test_rows_repeated_out_of_order_are_left_out_once_they_are_in_order(voltloop, tmp_path):
-    """Two downloads that overlap, one behind the other: sorted, then what repeats is left out; each repair sees the one before."""
+    """Two downloads that overlap, one behind the other: sorted, then what repeats is left out."""
     columns = cycled()
     order = np.r_[0:800, 600:3610]
     csv(tmp_path / "c.csv", **{n: v[order] for n, v in columns.items()}, net_capacity_ah=np.zeros(3810))
