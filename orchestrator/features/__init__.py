@@ -11,7 +11,7 @@ from orchestrator.features.delta_q import delta_q_features, delta_q_statistics
 from orchestrator.features.discharge_curves import delta_q_of, discharge_curve, discharge_curves
 from orchestrator.features.early_life import early_life_features, fade_line
 from orchestrator.features.metrics import MetricUnavailableError, known_metrics, measure
-from orchestrator.features.spectrum_shape import characteristic_points
+from orchestrator.features.spectrum_shape import arc_tops, characteristic_points
 
 _LATER = {
     **dict.fromkeys(("checkup_capacity_Ah", "impedance_spectra", "pulse_resistance_ohm"), "checkups"),
@@ -27,6 +27,7 @@ __all__ = [
     "MetricUnavailableError",
     "QualityCheck",
     "QualityReport",
+    "arc_tops",
     "characteristic_points",
     "check_batches",
     "check_columns",

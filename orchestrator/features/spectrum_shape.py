@@ -11,6 +11,7 @@ from orchestrator.domain.errors import SpecError
 
 Array = NDArray[np.float64]
 _TWO_SIDES = 2  # points on either side that a top or foot must stand out from
+_LEAST_PROMINENCE = 1e-3  # of the range of -Im Z: less is a plateau
 
 
 class CharacteristicPoint(NamedTuple):
@@ -26,8 +27,10 @@ class CharacteristicPoints(NamedTuple):
 
     Attributes:
         zero_crossing: where the leads' inductance gives way to capacitance, -Im Z = 0; its real part is the ohmic resistance.
-        arc_top: the first maximum of -Im Z below it: 1/(2 pi R C) of the charge transfer.
-        foot: the minimum of -Im Z below that, where diffusion takes over; its real part bounds the charge transfer.
+        arc_top: the most prominent maximum of -Im Z below it: 1/(2 pi R C) of the process that makes the arc, as a rule the
+            charge transfer. `arc_tops` has the others.
+        foot: the first minimum of -Im Z below that, where another arc begins or diffusion takes over; its real part bounds the
+            charge transfer.
     """
 
     zero_crossing: CharacteristicPoint | None
@@ -39,7 +42,8 @@ def characteristic_points(frequency_Hz: ArrayLike, Z_ohm: ArrayLike) -> Characte
     """Where a spectrum crosses the real axis, where its arc is highest, and where the tail begins.
 
     Between measured frequencies the crossing is interpolated straight in log frequency, top and foot by a parabola through
-    three points. A top or foot must be the extreme of two points on either side, so that single noisy points make none.
+    three points. A top or foot must be the extreme of two points on either side and its prominence 0.1 % of the range of
+    -Im Z, so that single noisy points and plateaus make none. The arc is the most prominent one: a smaller one is passed over.
 
     Args:
         frequency_Hz: (n,), in any order.
@@ -48,15 +52,32 @@ def characteristic_points(frequency_Hz: ArrayLike, Z_ohm: ArrayLike) -> Characte
     Raises:
         SpecError: unequal lengths, or values that are no numbers.
     """
-    log_f, Z = ordered_spectrum(frequency_Hz, Z_ohm)
-    log_f = np.log(log_f)
-    minus = -Z.imag
-    crossing = _crossing(log_f, Z.real, minus)
-    begin = 0 if crossing is None else int(np.searchsorted(-log_f, -np.log(crossing.frequency_Hz)))
-    top = _extreme(minus, begin)
-    foot = None if top is None else _extreme(-minus, top + 1)
+    frequency, Z = ordered_spectrum(frequency_Hz, Z_ohm)
+    log_f, minus = np.log(frequency), -Z.imag
+    crossing, begin = _crossing(log_f, Z.real, minus), _capacitive_from(log_f, Z.real, minus)
+    tops = _maxima(minus, begin)
+    top = tops[0] if tops else None
+    foot = None if top is None else min(_maxima(-minus, top), default=None)
     points = (None if row is None else _turning(log_f, Z.real, minus, row) for row in (top, foot))
     return CharacteristicPoints(crossing, *points)
+
+
+def arc_tops(frequency_Hz: ArrayLike, Z_ohm: ArrayLike) -> list[CharacteristicPoint]:
+    """The tops of all arcs that can be told apart, the most prominent first; the first is `characteristic_points(...).arc_top`.
+
+    Prominence is what -Im Z must fall from a top before it can rise to a higher one. An arc that shows as a shoulder alone has no
+    top.
+
+    Args:
+        frequency_Hz: (n,), in any order.
+        Z_ohm: complex impedance, (n,); imaginary part negative where capacitive.
+
+    Raises:
+        SpecError: unequal lengths, or values that are no numbers.
+    """
+    frequency, Z = ordered_spectrum(frequency_Hz, Z_ohm)
+    log_f, minus = np.log(frequency), -Z.imag
+    return [_turning(log_f, Z.real, minus, row) for row in _maxima(minus, _capacitive_from(log_f, Z.real, minus))]
 
 
 def ordered_spectrum(frequency_Hz: ArrayLike, Z_ohm: ArrayLike) -> tuple[Array, NDArray[np.complex128]]:
@@ -81,13 +102,30 @@ def _crossing(log_f: Array, real: Array, minus: Array) -> CharacteristicPoint | 
     return CharacteristicPoint(float(np.exp(log_at)), real_at, 0.0)
 
 
-def _extreme(values: Array, begin: int) -> int | None:
-    """The first row from `begin` on that is the highest of two rows on either side, one of them at least lower on each."""
-    for row in range(max(begin, _TWO_SIDES), len(values) - _TWO_SIDES):
-        around = values[row - _TWO_SIDES : row + _TWO_SIDES + 1]
-        if values[row] == around.max() and values[row] > max(around[0], around[-1]):
-            return row
-    return None
+def _capacitive_from(log_f: Array, real: Array, minus: Array) -> int:
+    """The first row below the crossing."""
+    crossing = _crossing(log_f, real, minus)
+    return 0 if crossing is None else int(np.searchsorted(-log_f, -np.log(crossing.frequency_Hz)))
+
+
+def _maxima(values: Array, begin: int) -> list[int]:
+    """The rows from `begin` on with a prominent maximum, highest of two rows on either side, the most prominent first."""
+    from scipy.signal import find_peaks
+
+    if len(values) - begin < 1 + _TWO_SIDES:
+        return []
+    near = values[max(begin - _TWO_SIDES, 0) :]
+    rows, found = find_peaks(near, prominence=max(_LEAST_PROMINENCE * float(np.ptp(values[begin:])), np.finfo(np.float64).tiny))
+    rows = rows + len(values) - len(near)
+    order = np.argsort(-found["prominences"], kind="stable")
+    return [int(row) for row in rows[order] if row >= begin and _stands_out(values, int(row))]
+
+
+def _stands_out(values: Array, row: int) -> bool:
+    if row < _TWO_SIDES or row + _TWO_SIDES >= len(values):
+        return False
+    around = values[row - _TWO_SIDES : row + _TWO_SIDES + 1]
+    return bool(values[row] == around.max() and values[row] > max(around[0], around[-1]))
 
 
 def _turning(log_f: Array, real: Array, minus: Array, row: int) -> CharacteristicPoint:
