@@ -15,6 +15,7 @@ from orchestrator.features.refusals import require_columns, runs_backwards
 
 LEAST_SHARE = 0.05
 _REST_SHARE = 1e-3  # of the recording's largest current: below it a sample counts as rest
+_NOISE_SHARE = 0.02  # of what a charge must move to count: what noise at rest may move
 
 
 def number_cycles(columns: Columns, nominal_capacity_Ah: float | None = None, *, least_share: float = LEAST_SHARE) -> Integers:
@@ -94,16 +95,16 @@ def _beginnings(time_s: Array, amps: Array, nominal_Ah: float | None, least_shar
 
 
 def _lowest(levels: Array, least: float) -> Integers:
-    """Where a level that fell by `least` is lowest before it rises by `least` again, ascending."""
+    """Where a level that fell by `least` and rises by `least` again leaves its lowest value, noise apart, ascending."""
     found: list[int] = []
-    highest, low, falling = levels[0], 0, False
+    highest, lowest, last, falling = levels[0], levels[0], 0, False
     for place, level in enumerate(levels.tolist()):
         if not falling:
             highest = max(highest, level)
-            falling, low = highest - level >= least, place
-        elif level < levels[low]:
-            low = place
-        elif level - levels[low] >= least:
-            found.append(low)
+            falling, lowest, last = highest - level >= least, level, place
+        elif level - lowest <= _NOISE_SHARE * least:
+            lowest, last = min(lowest, level), place
+        elif level - lowest >= least:
+            found.append(last)
             highest, falling = level, False
     return np.array(found, dtype=np.int64)

@@ -304,3 +304,35 @@ def test_a_cycle_of_many_rows_and_an_empty_one():
         cycle_capacities([0, 1, 5, 4], [1, 1, 1, 1], [1, 1, 2, 2])
     with pytest.raises(SpecError, match="current_A: must be a vector of 2"):
         cycle_capacities([0, 1], [1.0], [1, 1])
+
+
+@pytest.mark.parametrize("scale", [2e-3, 1.0, 100.0])
+def test_resistance_needs_no_nominal_capacity(scale):
+    """Without one it is that of a cell whose capacity is known, for cells of any size; charge times stay unknown."""
+    columns = cycling([1, 2, 3])
+    columns["current_ampere"] = scale * columns["current_ampere"]
+    known = cycle_summary(Recording(columns, nominal_capacity_Ah=scale * NOMINAL_AH))
+    found = cycle_summary(Recording(columns))
+    assert found["resistance_ohm"].null_count() == 0
+    assert found["resistance_ohm"].equals(known["resistance_ohm"])
+    assert found["charge_time_to_80_soc_min"].null_count() == 3
+    assert found.drop("charge_time_to_80_soc_min").equals(known.drop("charge_time_to_80_soc_min"))
+
+
+@given(cycle_lists, st.integers(0, 99), st.lists(st.integers(0, 500), max_size=8))
+def test_a_running_test_without_a_capacity_has_the_table_of_all_its_rows(numbers, seed, cuts):
+    """Bit for bit as well where thresholds come from the currents."""
+    columns = cycling(numbers, seed)
+    running = CycleSummaries()
+    for piece in pieces(columns, [min(cut, len(columns["cycle_count"])) for cut in cuts]):
+        running.add(piece)
+        running.table()
+    assert running.table(complete=True).equals(cycle_summary(Recording(columns)))
+
+
+def test_noise_at_rest_has_no_resistance():
+    """A cycle whose largest current is below 1 % of the recording's is a rest, whatever its steps."""
+    columns = cycling([1, 2])
+    rest = columns["cycle_count"] == 2
+    columns["current_ampere"] = np.where(rest, 1e-4, 1.0) * columns["current_ampere"]
+    assert cycle_summary(Recording(columns))["resistance_ohm"].is_null().to_list() == [False, True]

@@ -173,3 +173,15 @@ def test_cells_that_are_not_known_have_no_statistics():
     assert len(delta_q_statistics(V, np.zeros((0, 9)))["variance"]) == 0
     with pytest.raises(SpecError, match=r"\(n,\) and \(cells, n\)"):
         delta_q_statistics(V, change.T)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 2e-3, 1.0, 500.0])
+def test_without_a_capacity_the_current_itself_is_the_measure(scale):
+    """Cells of any size have the same curve, to scale; a slow discharge after a fast charge is one."""
+    columns = noisy_cycles([1, 2], 0)
+    slow = np.where(columns["current_ampere"] > 0, 6.0, 0.05) * columns["current_ampere"]
+    for amps in (columns["current_ampere"], slow):
+        known = discharge_curves({**columns, "current_ampere": amps}, [1, 2], V, 1.0)
+        small = {**columns, "current_ampere": scale * amps}
+        assert discharge_curves(small, [1, 2], V) == pytest.approx(scale * known, rel=1e-9)
+        assert delta_q_of(small, 1, 2, V) == pytest.approx(scale * (known[1] - known[0]), rel=1e-9, abs=1e-12 * scale)

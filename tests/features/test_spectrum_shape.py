@@ -5,8 +5,9 @@ import gzip
 import numpy as np
 import pytest
 
+from adapters.formats import open_recording
 from orchestrator.domain import SpecError
-from orchestrator.features import characteristic_points
+from orchestrator.features import arc_tops, characteristic_points, impedance_spectra
 from orchestrator.features.impedance import randles_ohm
 
 FREQUENCY_HZ = np.geomspace(1e4, 1e-2, 61)
@@ -42,6 +43,27 @@ def test_single_noisy_points_make_no_top():
     assert characteristic_points(FREQUENCY_HZ, Z)[1:] == (None, None)
     assert characteristic_points([10.0, 1.0], [1 - 1j, 2 - 1j]) == (None, None, None)
     assert characteristic_points([], []) == (None, None, None)
+
+
+def test_the_arc_is_the_most_prominent_one():
+    """Of two arcs the larger, whichever comes first; the other one is told beside it; a plateau is none."""
+    omega = 2 * np.pi * FREQUENCY_HZ
+    for small, large in ((1e-4, 0.1), (0.1, 1e-4)):
+        Z = 0.01 + 0.005 / (1 + 1j * omega * small) + 0.02 / (1 + 1j * omega * large)
+        first, second = arc_tops(FREQUENCY_HZ, Z)
+        assert first == characteristic_points(FREQUENCY_HZ, Z).arc_top
+        assert first.frequency_Hz == pytest.approx(1 / (2 * np.pi * large), rel=0.1)
+        assert second.frequency_Hz == pytest.approx(1 / (2 * np.pi * small), rel=0.1)
+
+
+def test_a_plateau_before_the_arc_of_a_real_spectrum_is_passed_over(public_data):
+    """BioLogic's PEIS has 1e-4 of its range at 3.9 kHz, and its arc of 25.6 ohm at 1.3 Hz."""
+    spectrum = impedance_spectra(open_recording(public_data / "raw" / "biologic_PEIS-0.mpr"))[0]
+    found = characteristic_points(spectrum.frequency_Hz, spectrum.Z_ohm)
+    assert 1 < found.arc_top.frequency_Hz < 2
+    assert found.arc_top.minus_imaginary_ohm == pytest.approx(25.6, abs=0.1)
+    assert found.foot.frequency_Hz == pytest.approx(0.153, abs=0.01)
+    assert arc_tops(spectrum.frequency_Hz, spectrum.Z_ohm) == [found.arc_top]
 
 
 def test_real_spectra_cross_the_axis(public_data):
