@@ -32,7 +32,8 @@ def number_cycles(columns: Columns, nominal_capacity_Ah: float | None = None, *,
         columns: whole recording by Battery Data Format name, each (n,); `test_time_second` and `current_ampere` are looked at,
             and `quality_flags` and `step_id` where they are there. Current positive when charging.
         nominal_capacity_Ah: of the cell; give it for recordings of thousands of cycles, in which a counter drifts.
-        least_share: what a charge or discharge must move to count, above 0 and below 1.
+        least_share: what a charge or discharge must move to count, above 0 and below 1. Cycles of a cell that holds less than
+            this are not told apart: take a smaller one for a cell that died.
 
     Returns:
         Numbers from 1, (n,), never falling; all 1 where there are not a discharge and a charge after it.

@@ -44,7 +44,7 @@ def test_pulses_pauses_and_braking_make_no_cycles():
     steps = [(1.0, 1.0), (0.0, 0.5), (0.5, 1 / 120), (-0.5, 1 / 120), (0.0, 0.2), *drive, (0.0, 0.5)]
     columns = program(steps * 3)
     noise = np.random.default_rng(0).normal(size=len(columns["current_ampere"]))
-    columns["current_ampere"] = columns["current_ampere"] + 1e-3 * noise
+    columns["current_ampere"] = columns["current_ampere"] + 3e-4 * noise
     length = len(noise) // 3
     assert borders(number_cycles(columns)).tolist() == pytest.approx([length, 2 * length], abs=1)
     assert number_cycles(columns)[-1] == 3
