@@ -98,6 +98,9 @@ def sign_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
         said.append(f"{_share(against, along + against):.0%} of what the cycler's own capacities moved is against it")
     if steps + contrary >= _FEW and contrary >= _MOST * (steps + contrary) and back >= drift:
         said.append(f"the voltage moves against it at {contrary:.0f} of {steps + contrary:.0f} steps of the current")
+    falling = _share(swings.down_V, swings.up_V + swings.down_V) if unsigned and swings.down_V >= _LEAST_SWING_V else 0.0
+    if falling >= _MOST:
+        said.append(f"the voltage under steady current only falls, by {swings.down_V:.3g} V in all")
     if said:
         yield _sign(
             rows, "current_ampere is positive when discharging: " + ", and ".join(said), "Ingest again with --repair current-sign"
@@ -109,7 +112,7 @@ def sign_findings(evidence: Evidence, rows: int) -> Iterator[Finding]:
             _SIGNED_EXPORT,
             "current_unsigned",
         )
-    elif unsigned and swings.down_V >= _LEAST_SWING_V and _share(swings.down_V, swings.up_V + swings.down_V) >= _FALLING:
+    elif falling >= _FALLING:
         yield _sign(
             rows,
             f"current_ampere is never negative, while the voltage under steady current fell by {swings.down_V:.3g} V in all "

@@ -241,6 +241,15 @@ def test_a_current_without_a_sign_is_told_from_the_voltage_alone(noise_V, ohm):
     assert check_columns(bare)[1].found("current_unsigned") is not None
 
 
+def test_discharges_alone_under_a_positive_current_are_a_turned_sign():
+    """Where the voltage only ever falls, nothing but the sign is wrong, and turning it mends the recording."""
+    columns = unsigned_without_counters(1e-3)
+    columns.pop("step_cumulative_capacity_ah")
+    falls = rows_of(columns, columns["test_time_second"] % 7220 >= 3610)
+    only(falls, "current_sign", nominal=None)
+    assert check_columns(changed(falls, current_ampere=-falls["current_ampere"]))[1].clean
+
+
 def test_charges_alone_are_not_taken_for_a_current_without_a_sign():
     """Discharges not recorded, noise on a flat plateau, a step down of the current with its relaxation: all of it is sound."""
     columns = unsigned_without_counters(1e-3)
