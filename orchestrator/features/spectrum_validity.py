@@ -50,7 +50,7 @@ class KramersKronig:
         """Root mean square of the residual's modulus, relative: the figure to judge by.
 
         Where the relations hold it is the size of the noise (times the root of two: both parts). Measured spectra of steady
-        cells leave 0.005 to 0.011 (68 of NREL's 467). Above 0.012, or several times the analyser's own noise, the cell drifted
+        cells leave 0.005 to 0.011 (59 of NREL's 467). Above 0.012, or several times the analyser's own noise, the cell drifted
         or was driven too hard.
         """
         return float(np.sqrt(np.mean(np.abs(self.residual) ** 2)))
