@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from numpy.typing import NDArray
-
+from flows.answers import BadAnswerError, Rows, all_rows, columns_missing
 from flows.bench import Bench, run_ref_of
 from flows.emergency import emergency_that_ended, stop_if_latched
-from flows.live import keep_rows, kept_rows, let_rows_go, sweep_once
+from flows.live import ended_rows, keep_rows, kept_rows, let_rows_go, sweep_once
 from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, RunStatus, join_columns
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.objectives import Estimate
@@ -19,9 +17,7 @@ from orchestrator.features import cycle_summary, measure
 from orchestrator.features.quality import QualityReport, check_columns
 from orchestrator.store import RecordingFile, StaleFenceError
 
-# A cycler that gives the same rows under the same cursor so many times in a row has no others.
-REPEATED_ANSWERS = 5
-QUALITY = "recording_quality"
+QUALITY, COLUMNS = "recording_quality", "recording_columns"
 # Rows that should be there are not, or stand in another order: then figures of cycles, and metrics, may be wrong.
 DOUBTFUL = ("gaps", "sparse_cycles", "time_backwards", "endless_cycles")
 
@@ -48,7 +44,10 @@ def collect(bench: Bench, trial: Trial) -> Trial:
         return trial
     if status.state is RunState.FAILED and status.cause == "timeout":
         return store.park_unknown(name, trial.number, reason=_out_of_time(bench, trial, status), lab_time_h=bench.now_h)
-    return _take_in(bench, trial, cycler, ref, status)
+    try:
+        return _take_in(bench, trial, cycler, ref, status)
+    except BadAnswerError as error:
+        return store.park_unknown(name, trial.number, reason=str(error), lab_time_h=bench.now_h)
 
 
 def take_back(bench: Bench, trial: Trial) -> Trial:
@@ -60,6 +59,8 @@ def take_back(bench: Bench, trial: Trial) -> Trial:
     cycler, ref = bench.cycler_of(trial), run_ref_of(trial)
     status = cycler.status(ref)
     if status.state is RunState.UNKNOWN or (status.state is RunState.FAILED and status.cause == "timeout"):
+        return trial
+    if status.state.ended and not _can_be_read(bench, trial, cycler, ref):
         return trial
     started_h = status.started_h if status.started_h is not None else trial.started_h
     try:
@@ -75,6 +76,15 @@ def take_back(bench: Bench, trial: Trial) -> Trial:
         return bench.lab.store.trial(bench.campaign.name, trial.number)
 
 
+def _can_be_read(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> bool:
+    """Whether the rows of a test that has ended can be used: if not, it would be parked again at once."""
+    try:
+        all_rows(cycler, ref, kept_rows(bench, trial).whole_cursor)
+    except BadAnswerError:
+        return False
+    return True
+
+
 def _out_of_time(bench: Bench, trial: Trial, status: RunStatus) -> str:
     """No answer in time says nothing of the cell: unknown, not failed."""
     settle = f"voltloop settle {bench.campaign.name} {trial.number} not-started"
@@ -84,7 +94,10 @@ def _out_of_time(bench: Bench, trial: Trial, status: RunStatus) -> str:
 def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: RunStatus) -> Trial:
     """Close the recording, compute the outcome, and store outcome, state and the channel's release in one transaction."""
     spec = bench.campaign.spec
-    recording, quality = _checked(_recording(bench, trial, cycler, ref, status))
+    kept = kept_rows(bench, trial)
+    parts, lost = ended_rows(kept, cycler, ref)
+    columns = columns_missing(parts)
+    recording, quality = _checked(_recording(bench, trial, cycler, parts, status))
     summaries, oddity = _summaries(recording)
     estimates, missing = measure(recording, spec.objectives, spec.metrics)
     emergency = emergency_that_ended(bench, trial, status)
@@ -96,7 +109,7 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
         trial.number,
         status=fate,
         outcome=estimates,
-        stopped_because="; ".join(filter(None, (because, oddity, _doubt(quality)))) or None,
+        stopped_because="; ".join(filter(None, (because, oddity, _doubt(quality), lost, columns))) or None,
         ended_h=_end_h(bench, trial, status),
         fence=trial.fence or 0,
         recording=_archived(bench, trial, recording, quality),
@@ -105,7 +118,10 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
         cause=EMERGENCY_STOP if emergency else status.cause,
         started_h=status.started_h,
     )
-    let_rows_go(bench, trial)
+    let_rows_go(bench, trial, kept, len(recording))
+    if columns:
+        told = {"columns": columns}
+        bench.lab.store.log(COLUMNS, campaign=bench.campaign.name, trial=trial.number, data=told, lab_time_h=bench.now_h)
     if not quality.clean:
         said = {"findings": [str(finding) for finding in quality.findings]}
         bench.lab.store.log(QUALITY, campaign=bench.campaign.name, trial=trial.number, data=said, lab_time_h=bench.now_h)
@@ -140,10 +156,10 @@ def _summaries(recording: Recording) -> tuple[list[dict[str, object]], str | Non
         return [], str(error)
 
 
-def _recording(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: RunStatus) -> Recording:
+def _recording(bench: Bench, trial: Trial, cycler: Cycler, parts: list[Rows], status: RunStatus) -> Recording:
     experiment = bench.campaign.spec.experiment
     return Recording(
-        columns=join_columns(_rows(bench, trial, cycler, ref)),
+        columns=join_columns(parts),
         nominal_capacity_Ah=experiment.cell.nominal_capacity_Ah,
         end_of_life=experiment.end_of_life,
         results=status.results,
@@ -151,30 +167,6 @@ def _recording(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: 
         synthetic=cycler.capabilities.synthetic,
         key=trial.key,
     )
-
-
-def _rows(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> list[dict[str, NDArray[Any]]]:
-    """What was kept while the test ran, and the rest from its cycler; everything from the cycler if the two do not fit."""
-    kept, cursor = kept_rows(bench, trial)
-    if not kept:
-        return _all_rows(cycler, ref)
-    rest = _all_rows(cycler, ref, cursor)
-    return [*kept, *rest] if all(list(part) == list(kept[0]) for part in rest) else _all_rows(cycler, ref)
-
-
-def _all_rows(cycler: Cycler, ref: RunRef, cursor: str | None = None) -> list[dict[str, NDArray[Any]]]:
-    """Every row of a run behind a cursor, once: an answer that leaves the cursor where it was has been given before."""
-    parts: list[dict[str, NDArray[Any]]] = []
-    first, repeated = cursor, 0
-    while repeated < REPEATED_ANSWERS:
-        columns, following = cycler.read(ref, cursor)
-        moved = following != cursor
-        if not columns and (not moved or following is None):
-            break
-        if columns and (moved or (first is None and not parts)):
-            parts.append(columns)
-        cursor, repeated = following, 0 if moved else repeated + 1
-    return parts
 
 
 def _archived(bench: Bench, trial: Trial, recording: Recording, quality: QualityReport) -> RecordingFile | None:

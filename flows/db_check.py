@@ -14,7 +14,7 @@ from flows.lab_folder import archive_of, database_of
 from orchestrator.domain.errors import StoreError
 from orchestrator.store import TrialStore
 from orchestrator.store.checking import DatabaseCheck, check_database
-from orchestrator.store.checking_files import files_there, orphan_findings, recording_findings
+from orchestrator.store.checking_files import files_there, live_findings, orphan_findings, recording_findings
 from orchestrator.store.engine import system_now
 from orchestrator.store.finding import Finding
 from orchestrator.store.repairs import RepairLedger
@@ -95,6 +95,7 @@ def _look(
     if checked.recordings is not None:
         found += recording_findings(archive, checked.recordings)
         found += orphan_findings(archive, there, checked.recordings, checked.at_work, stamp)
+        found += live_findings(archive.live, where)
     return checked, (*found, *_temporary(folder, stamp))
 
 

@@ -258,6 +258,31 @@ class KnowsTruth(Protocol):
 
 
 def join_columns(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Join successive answers of `read`."""
+    """Join successive answers of `read`, each of 1-D arrays of equal length; names that not all of them have are filled.
+
+    Where a column is missing: `quality_flags` are 0, integers of `cycle_count` are the last known (before the first known: that),
+    every other column is NaN, as float64.
+    """
     filled = [part for part in parts if part]
-    return {name: np.concatenate([part[name] for part in filled]) for name in filled[0]} if filled else {}
+    names = list(dict.fromkeys(name for part in filled for name in part))
+    if all(len(part) == len(names) for part in filled):
+        return {name: np.concatenate([part[name] for part in filled]) for name in names}
+    return {name: _with_gaps(name, filled) for name in names}
+
+
+def _with_gaps(name: str, parts: list[dict[str, NDArray[Any]]]) -> NDArray[Any]:
+    """One column of parts of which not all have it."""
+    known = [part[name] for part in parts if name in part and len(part[name])]
+    kind = np.result_type(*(part[name] for part in parts if name in part))
+    kept = kind.kind in "iu" and name in ("cycle_count", "quality_flags")
+    last: Any = np.nan if not kept else known[0][0] if known and name == "cycle_count" else 0
+    joined = []
+    for part in parts:
+        if name not in part:
+            length = len(next(iter(part.values())))
+            joined.append(np.full(length, last, dtype=kind if kept else np.float64))
+            continue
+        joined.append(part[name])
+        if kept and name == "cycle_count" and len(part[name]):
+            last = part[name][-1]
+    return np.concatenate(joined).astype(kind if kept else np.float64)

@@ -6,10 +6,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from sqlmodel import Session, select
+
 from orchestrator.domain.errors import StoreError
+from orchestrator.domain.trial import TrialStatus
 from orchestrator.store.finding import Finding, Mend
+from orchestrator.store.live_folder import LiveRecordings
+from orchestrator.store.live_recording import LiveRecording
 from orchestrator.store.plain import RecordingFile
 from orchestrator.store.recordings import RecordingArchive, abandoned, row_count, sha256_of
+from orchestrator.store.tables import AttemptRow, CampaignRow, RecordingRow, TrialRow
+from orchestrator.store.untouched import read_untouched
 
 ORPHANS = "orphans"
 # A file is written, or touched if it was there, before its row: while ticks are at work a fresh one is nothing to speak of, and
@@ -87,6 +94,74 @@ def orphan_findings(
         if abandoned(path):
             yield Finding("temporary", str(path), "is what a killed process had begun to write.",
                           "It holds no result; `voltloop db check --repair` removes it.", "itself", {"path": path})  # fmt: skip
+
+
+def live_findings(live: LiveRecordings, where: str | Path) -> Iterator[Finding]:
+    """Live recordings that no running test goes on with: of earlier attempts, of trials that ended without them, of none."""
+    keys, aside = live.keys(), live.put_aside()
+    if not keys and not aside:
+        return
+    attempts = _Attempts(where)
+    for key, folder in [*((key, live.folder_of(key)) for key in keys if not attempts.may_run(key)), *aside]:
+        rows, damage = _live_rows(folder, key)
+        if damage is None and (not rows or (folder.parent == live.folder and rows <= attempts.closed(key))):
+            continue  # nothing is in it, or all of it is in a closed recording: the next tick removes it
+        problem = f"'{folder}' holds {rows} rows {attempts.name(key)}{f', and {damage}' if damage else ''}."
+        remedy = (
+            "No command deletes them. Read them with `LiveRecording(folder, key).readable()` (docs/recordings.md), "
+            "and delete the folder once you have what you need."
+        )
+        yield Finding("live_orphan", str(folder), problem, remedy)
+
+
+def _live_rows(folder: Path, key: str) -> tuple[int, str | None]:
+    """How many rows can be read, and what cannot be."""
+    try:
+        live = LiveRecording(folder, key)
+        rows = sum(batch.end - batch.row for batch in live.readable())
+        if broken := live.unreadable():
+            return rows, f"'{broken[0].name}' cannot be read"
+        return rows, f"{live.rows - rows} more are damaged" if live.rows > rows else None
+    except StoreError as error:
+        return 0, f"it cannot be read: {error}"
+
+
+class _Attempts:
+    """What a lab's rows say of the keys of tests."""
+
+    def __init__(self, where: str | Path) -> None:
+        self._known = read_untouched(where, _attempts)
+
+    def may_run(self, key: str) -> bool:
+        """Whether a test under this key still runs, or may."""
+        return key in self._known and self._known[key][3]
+
+    def closed(self, key: str) -> int:
+        """Rows of the closed recording of this very attempt."""
+        return self._known[key][4] if key in self._known else 0
+
+    def name(self, key: str) -> str:
+        """Whose test it was, in words."""
+        if key not in self._known:
+            return f"of test '{key}', which the database does not know"
+        campaign, number, attempt, _, closed = self._known[key]
+        whole = f"its closed recording has {closed}" if closed else "no closed recording has them"
+        return f"of attempt {attempt} at trial {number} of '{campaign}', which has ended; {whole}"
+
+
+def _attempts(session: Session) -> dict[str, tuple[str, int, int, bool, int]]:
+    """By key: campaign, trial, attempt, whether it may run, rows of its closed recording."""
+    campaigns = {row.id: row.name for row in session.exec(select(CampaignRow)).all()}
+    trials = {row.id: row for row in session.exec(select(TrialRow)).all()}
+    closed = {(row.trial_id, row.attempt): row.rows for row in session.exec(select(RecordingRow)).all()}
+    found = {}
+    for attempt in session.exec(select(AttemptRow)).all():
+        trial = trials.get(attempt.trial_id)
+        if trial is not None:
+            runs = trial.key == attempt.key and not TrialStatus(trial.status).ended
+            rows = closed.get((attempt.trial_id, attempt.attempt), 0)
+            found[attempt.key] = (campaigns.get(trial.campaign_id, "?"), trial.number, attempt.attempt, runs, rows)
+    return found
 
 
 def is_young(path: Path, now: Callable[[], float], age_s: float = YOUNG_S) -> bool:

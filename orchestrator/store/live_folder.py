@@ -14,6 +14,8 @@ from orchestrator.domain.errors import StoreError
 from orchestrator.store.live_recording import KEY_FILE, LiveRecording, removed
 from orchestrator.store.recording_place import TEMPORARY, flush_folder, is_abandoned, safe_name, temporary_name
 
+DAMAGED_FOLDER = "damaged"
+
 
 class LiveRecordings:
     """The folder of all live recordings of a lab."""
@@ -62,6 +64,38 @@ class LiveRecordings:
         if folder.is_dir():
             LiveRecording(folder, key).remove()
 
+    def set_aside(self, key: str) -> Path | None:
+        """Move a live recording to `damaged/`: what it held is not all in a closed recording.
+
+        Returns:
+            Where it is now; None if there is none.
+
+        Raises:
+            StoreError: if it cannot be moved; then it stays where it is.
+        """
+        self._opened.pop(key, None)
+        folder, aside = self._folder(key), self.folder / DAMAGED_FOLDER
+        if not folder.is_dir():
+            return None
+        try:
+            aside.mkdir(exist_ok=True)
+            to, number = aside / folder.name, 1
+            while to.exists():
+                number += 1
+                to = aside / f"{folder.name}-{number}"
+            folder.rename(to)
+            flush_folder(aside)
+            flush_folder(self.folder)
+        except OSError as error:
+            raise StoreError(f"'{folder}' cannot be moved to '{aside}': {error.strerror}.") from None
+        return to
+
+    def put_aside(self) -> list[tuple[str, Path]]:
+        """What was moved to `damaged/`: keys and folders."""
+        aside = self.folder / DAMAGED_FOLDER
+        folders = sorted(path for path in aside.iterdir() if path.is_dir()) if aside.is_dir() else []
+        return [(_key_of(folder) or folder.name, folder) for folder in folders]
+
     def keys(self) -> list[str]:
         """The keys of all that are there."""
         return [key for folder in self._folders() if (key := _key_of(folder)) is not None]
@@ -92,6 +126,10 @@ class LiveRecordings:
         if not self.folder.is_dir():
             return []
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def folder_of(self, key: str) -> Path:
+        """Where the live recording of a key is, or would be."""
+        return self._folder(key)
 
     def _folder(self, key: str) -> Path:
         return self.folder / f"{safe_name(key)}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"

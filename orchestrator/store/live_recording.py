@@ -3,6 +3,8 @@
 A test has a folder of its own in `<lab>/live`. Rows are appended as record batches to `<number>.arrows`, Arrow IPC streams that
 any Arrow tool reads. Each batch carries, in the same write, the cycler's cursor behind its last row and a checksum, so that rows
 are neither lost nor taken twice. A batch torn by a crash ends what is read of its segment, and is cut off before the next append.
+A batch with whole ones behind it was not torn but damaged: its segment stays as it is, the next append begins another, and only
+the rows of that batch are missing.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from numpy.typing import NDArray
 from orchestrator.domain.errors import StoreError
 from orchestrator.store.recording_file import Columns, difference, native
 from orchestrator.store.recording_place import flush_folder, temporary_name
-from orchestrator.store.segments import Arrays, Segment, batch_bytes, opening_bytes, read_segment
+from orchestrator.store.segments import Arrays, Batch, Segment, batch_bytes, held_batches, opening_bytes, read_segment
 
 KEY_FILE, LOCK_FILE = "key", "lock"
+DAMAGED = "damaged-"
 SUFFIX = ".arrows"
 FLUSH_EVERY_S = 5.0
 FLUSH_BYTES = 4 << 20
@@ -42,13 +45,14 @@ class OvertakenError(LiveRecordingError):
 
 @dataclass
 class _End:
-    """Where the next append goes: behind so many rows, at this length of this segment."""
+    """Where the next append goes: behind so many rows, at this length of this segment; into another if it is damaged."""
 
     number: int = 0
     length: int = 0
     rows: int = 0
     cursor: str | None = None
     kinds: dict[str, str] | None = None
+    damaged: bool = False
 
 
 class LiveRecording:
@@ -89,7 +93,7 @@ class LiveRecording:
 
     @property
     def rows(self) -> int:
-        """How many rows are durable."""
+        """How many rows were ever durable: those that the disk has damaged since are among them."""
         return self._end.rows
 
     def append(self, columns: Columns, cursor: str | None) -> bool:
@@ -143,13 +147,41 @@ class LiveRecording:
         """Every durable row, in order, as it was appended.
 
         Raises:
-            StoreError: if a segment before the last is damaged.
+            StoreError: if rows in between are damaged; `readable` goes on behind them.
+        """
+        rows = 0
+        for batch in self.readable():
+            if batch.row != rows:
+                raise LiveRecordingError(
+                    f"the live recording of {self.key} is damaged: rows {rows + 1} to {batch.row} cannot be read."
+                )
+            rows = batch.end
+            yield batch.columns
+
+    def readable(self) -> Iterator[Batch]:
+        """Every batch that is whole, in order; rows between them that are damaged are missing, as their numbers tell.
+
+        Raises:
+            StoreError: if a segment cannot be opened.
         """
         with self._told():
             rows = 0
-            for segment in self._segments():
-                rows = self._follows(segment, rows)
-                yield from segment.batches()
+            for number in _numbers(self.folder):
+                segment = self._segment(number)
+                for batch in segment.batches() if segment is not None else ():
+                    if batch.row >= rows:
+                        rows = batch.end
+                        yield batch
+
+    def unreadable(self) -> list[Path]:
+        """Segments that held rows of which none can be read.
+
+        Raises:
+            StoreError: if one cannot be opened.
+        """
+        with self._told():
+            paths = [self._path(number) for number in _numbers(self.folder) if self._segment(number) is None]
+            return [*sorted(self.folder.glob(f"{DAMAGED}*")), *(path for path in paths if held_batches(path))]
 
     def remove(self) -> None:
         """Delete it: its rows are in a closed recording.
@@ -166,6 +198,10 @@ class LiveRecording:
         before = self._end.kinds or (_kinds(self._waiting[0]) if self._waiting else kinds)
         if list(kinds.items()) != list(before.items()):
             raise LiveRecordingError(f"the live recording of {self.key} cannot go on: {difference(before, kinds)}.")
+        if deep := [name for name, array in arrays.items() if array.ndim != 1]:
+            raise LiveRecordingError(
+                f"the live recording of {self.key} cannot go on: its column '{deep[0]}' has not one dimension."
+            )
         if odd := [name for name, array in arrays.items() if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8]:
             raise LiveRecordingError(f"the live recording of {self.key} cannot go on: its column '{odd[0]}' holds no numbers.")
         if len({len(array) for array in arrays.values()}) != 1:
@@ -178,9 +214,9 @@ class LiveRecording:
             self._end = end
             raise OvertakenError(f"another process has appended to the live recording of {self.key}; read on from its cursor.")
         for torn in _numbers(self.folder):
-            if torn > end.number:  # a process died before its first batch was whole
-                self._path(torn).unlink(missing_ok=True)
-        fresh = end.number == 0 or end.length >= self._segment_bytes
+            if torn > end.number:
+                self._clear(self._path(torn))
+        fresh = end.number == 0 or end.length >= self._segment_bytes or end.damaged
         number = end.number + 1 if fresh else end.number
         path = self._path(number)
         content = batch_bytes(columns, cursor, end.rows)
@@ -209,30 +245,35 @@ class LiveRecording:
         if known is not None and unchanged and (not numbers or self._path(known.number).stat().st_size == known.length):
             return known
         for number in reversed(numbers):
-            segment = read_segment(self._path(number))
+            segment = self._segment(number)
             if segment is not None and segment.length:
                 self._owned(segment)
                 rows = segment.rows_before + segment.rows
-                return _End(number, segment.length, rows, segment.cursor, segment.kinds)
+                return _End(number, segment.length, rows, segment.cursor, segment.kinds, segment.damaged)
         return _End()
 
     def _owned(self, segment: Segment) -> None:
         if segment.key != self.key:
             raise LiveRecordingError(f"'{self.folder}' holds rows of {segment.key}, not of {self.key}. Move it away.")
 
-    def _segments(self) -> Iterator[Segment]:
-        for number in _numbers(self.folder):
-            segment = read_segment(self._path(number))
-            if segment is not None:
-                yield segment
+    def _segment(self, number: int) -> Segment | None:
+        """One segment; if its opening cannot be read, with the help of another's: the columns are the same."""
+        found = read_segment(self._path(number))
+        if (found is not None and found.length) or not held_batches(self._path(number)):
+            return found
+        for other in _numbers(self.folder):
+            like = read_segment(self._path(other)) if other != number else None
+            if like is not None and like.length:
+                return read_segment(self._path(number), like.opening)
+        return None
 
-    def _follows(self, segment: Segment, rows: int) -> int:
-        if segment.rows_before != rows:
-            raise LiveRecordingError(
-                f"the live recording of {self.key} is damaged: '{segment.path}' begins behind row {segment.rows_before}, "
-                f"and {rows} rows are there before it."
-            )
-        return rows + segment.rows
+    def _clear(self, path: Path) -> None:
+        """Make room: a process died there before its first batch was whole. What held rows is put aside, not deleted."""
+        if not held_batches(path):
+            path.unlink(missing_ok=True)
+            return
+        taken = len(list(self.folder.glob(f"{DAMAGED}*")))
+        path.rename(path.with_name(f"{DAMAGED}{taken + 1}-{path.name}"))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}{SUFFIX}"
