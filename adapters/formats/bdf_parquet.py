@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from adapters.formats.cycler_file import Batch, ColumnMapping, CyclerFile, rebatched, unreadable
 from adapters.formats.override import Override
-from adapters.formats.units import Conversion, conversion, convert
+from adapters.formats.units import Conversion, conversion, convert, widened
 from adapters.formats.vocabulary import as_bdf, parse_header
 from adapters.formats.writing import METADATA_KEY
 from orchestrator.domain.recording import BDF_COLUMNS, REQUIRED
 
 _LARGEST_INFLATION = 1 << 34
+_LARGEST_WHOLE = np.uint64(2**63 - 1)
 _ARCHIVE_KEY = b"voltloop"
 _Plan = list[tuple[str, str, Conversion]]
 
@@ -135,19 +136,33 @@ def _pieces(path: Path, planned: _Plan, rows: int) -> Iterator[Batch]:
 
 
 def _values(path: Path, name: str, bdf: str, how: Conversion, found: Any, first: int) -> NDArray[Any]:
-    import pyarrow as pa
 
     if BDF_COLUMNS.get(bdf, "i") == "i":
         return _whole(path, name, found, first)
-    given = found.cast(pa.float64()) if pa.types.is_decimal(found.type) else found
-    return convert(given.to_numpy(zero_copy_only=False).astype(np.float64), how)
+    return convert(_floats(found), how)
+
+
+def _floats(found: Any) -> NDArray[np.float64]:
+    """Numbers of any kind as the nearest float64; those of single precision as the shortest decimal that names them."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(found.type):
+        # Python rounds once; Arrow's own cast multiplies by a rounded power of ten.
+        return np.array([np.nan if one is None else float(one) for one in found.to_pylist()], dtype=np.float64)
+    values = found.to_numpy(zero_copy_only=False)
+    return widened(values) if values.dtype == np.float32 else values.astype(np.float64)
 
 
 def _whole(path: Path, name: str, found: Any, first: int) -> NDArray[np.int64]:
     import pyarrow as pa
 
     if found.null_count == 0 and pa.types.is_integer(found.type):
-        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
+        given = found.to_numpy(zero_copy_only=False)
+        if given.dtype == np.uint64 and (given > _LARGEST_WHOLE).any():
+            row = int(np.argmax(given > _LARGEST_WHOLE))
+            problem = f"row {first + row + 1}, column '{name}' has {given[row]}, more than an int64 holds."
+            raise unreadable(path, problem, "Mend that row, or leave the column out with `columns`.")
+        return np.asarray(given, dtype=np.int64)
     values = found.cast(pa.float64()).to_numpy(zero_copy_only=False)
     sound = np.isfinite(values) & (np.rint(values) == values) & (np.abs(values) < 2.0**53)
     if not sound.all():

@@ -89,9 +89,17 @@ def plan(head: TextHead, overrides: Mapping[str, Override]) -> Plan:
         notes.append("numbers have a decimal comma.")
     if head.encoding != "utf-8":
         notes.append(f"the text was read as {head.encoding}.")
-    states = next((i for name in dialect.states for i, header in enumerate(headers) if header.base == name), None)
+    states = _states(dialect, headers, overrides)
     unmapped = [name for name in unmapped if states is None or name != headers[states].raw]
     return Plan(dialect, table, line, tuple(columns), tuple(unmapped), tuple(notes), samples, states)
+
+
+def _states(dialect: Dialect, headers: list[Header], overrides: Mapping[str, Override]) -> int | None:
+    """The column of states; none where the user left it out, or said that the sign of the current is turned."""
+    if any(one.bdf == "current_ampere" and one.negative for one in overrides.values()):
+        return None
+    places = (i for name in dialect.states for i, header in enumerate(headers) if header.base == name)
+    return next((i for i in places if headers[i].raw not in overrides), None)
 
 
 def _header(head: TextHead, overrides: Mapping[str, Override]) -> tuple[int, str, list[Header], Dialect]:

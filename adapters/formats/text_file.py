@@ -13,12 +13,11 @@ from adapters.formats.cycler_file import Batch, CyclerFile, rebatched, unreadabl
 from adapters.formats.override import Override
 from adapters.formats.planning import Plan, PlannedColumn, is_own_format, plan
 from adapters.formats.sidecar import read_sidecar
+from adapters.formats.states import discharging, sign_note
 from adapters.formats.text_head import TextHead
 from adapters.formats.timestamps import duration_seconds, stamp_seconds
 from adapters.formats.units import convert
 from orchestrator.domain.recording import BDF_COLUMNS
-
-_DISCHARGE = ("D", "DISCHARGE", "DCHG", "DIS")
 
 
 def open_text(head: TextHead, overrides: Mapping[str, Override], time_zone: str) -> CyclerFile:
@@ -98,20 +97,16 @@ class _Reading:
 
 def _signed(current: NDArray[np.float64], states: Any) -> NDArray[np.float64]:
     """Current with the sign of its state: negative in discharge, whatever the file's sign."""
-    import polars as pl
-
-    letters = pl.Series(pl.from_arrow(states)).str.strip_chars().str.to_uppercase()
-    discharging = letters.is_in(_DISCHARGE).fill_null(value=False).to_numpy()
-    return np.where(discharging & (current > 0), -current, current)
+    return np.where(discharging(states) & (current > 0), -current, current)
 
 
 def _sign_notes(made: Plan) -> list[str]:
     name = made.dialect.name
     if made.states is not None:
-        header = made.table.headers[made.states]
-        return [f"the current is without sign in the file: it was made negative where '{header}' says D (discharge)."]
+        current = next(column for column in made.columns if column.bdf == "current_ampere")
+        return [sign_note(made.table, made.states, current.index)]
     if name == "maccor":
-        return ["the file has no column of states: the current's sign is as in the file, which Maccor may write without one."]
+        return ["no column of states was read: the current's sign is as in the file, which Maccor may write without one."]
     if name == "csv" and not any(column.bdf == "current_ampere" and column.how.scale < 0 for column in made.columns):
         return ["the current's sign was taken as it is: positive when charging."]
     return []

@@ -153,14 +153,24 @@ def _array(name: str, values: NDArray[Any], empty_for_nan: bool) -> Any:
         kind = "whole numbers" if whole else "numbers"
         raise SpecError(Fault(name, f"needs one-dimensional {kind}, not {given.dtype} of shape {given.shape}."))
     if whole:
+        _check_whole(name, given)
         return pa.array(given.astype(np.int64))
     numbers = given.astype(np.float64)
     return pa.array(numbers, mask=np.isnan(numbers) if empty_for_nan else None)
 
 
+def _check_whole(name: str, given: NDArray[Any]) -> None:
+    largest = np.uint64(2**63 - 1)
+    if given.dtype == np.uint64 and (given > largest).any():
+        row = int(np.argmax(given > largest))
+        raise SpecError(Fault(name, f"has {given[row]} in row {row + 1} of its batch, more than an int64 holds."))
+
+
 @contextmanager
 def _whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file under a temporary name, which takes its own name when everything is on the disk."""
+    if path.is_dir():
+        raise StoreError(f"'{path}' cannot be written: it is a folder. Nothing was left there.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.writing")
     try:
         with temporary.open("xb") as file:

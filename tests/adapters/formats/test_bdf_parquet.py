@@ -70,3 +70,22 @@ def test_columns_can_be_stated(tmp_path, read):
     path = stored(tmp_path / "x.parquet", {"t": [1.0], "U": [3412.7], "I": [5.0]})
     stated = {"t": "test_time_second [h]", "U": "voltage_volt [mV]", "I": "-current_ampere"}
     assert [column[0] for column in read(path, columns=stated).values()] == [3600.0, 3.4127, -5.0]
+
+
+def test_decimals_and_single_precision_are_the_nearest_float(tmp_path, read):
+    """3.4127 is 3.4127 to the last bit, from a decimal as from single precision; missing stays missing."""
+    rng = np.random.default_rng(0)
+    exact = [Decimal(int(n)).scaleb(-6) for n in rng.integers(0, 10**9, 2000)]
+    single = np.arange(30_000, 32_000) / 10_000
+    columns = {"test_time_second": pa.array(exact, pa.decimal128(18, 6)), "voltage_volt": pa.array(single.astype(np.float32))}
+    path = stored(tmp_path / "x.parquet", columns | {"current_ampere": np.zeros(2000)})
+    assert read(path)["test_time_second"].tolist() == [float(one) for one in exact]
+    assert read(path)["voltage_volt"].tolist() == single.tolist()
+
+
+def test_counts_beyond_int64_are_refused(tmp_path, read):
+    """They would come out negative."""
+    base = dict.fromkeys(("test_time_second", "voltage_volt", "current_ampere"), np.zeros(2))
+    path = stored(tmp_path / "x.parquet", base | {"record_index": pa.array([1, 2**63], pa.uint64())})
+    with pytest.raises(FormatError, match="row 2, column 'record_index' has 9223372036854775808"):
+        read(path)

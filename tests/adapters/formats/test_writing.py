@@ -148,3 +148,20 @@ def test_a_place_that_cannot_be_written_is_named(kind, tmp_path):
     with pytest.raises(StoreError, match="cannot be written"):
         WRITERS[kind](tmp_path, [columns_of()])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way_leaves_no_metadata(tmp_path):
+    """Nothing is written beside what could not be written."""
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(StoreError, match="it is a folder"):
+        write_bdf_csv(tmp_path / "x.csv", [columns_of()], {"a": 1})
+    assert [p.name for p in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_counts_beyond_int64_are_not_written(kind, tmp_path):
+    """Column and row are named."""
+    counts = np.array([1, 2**63], dtype=np.uint64)
+    with pytest.raises(SpecError, match=r"record_index.*9223372036854775808 in row 2"):
+        WRITERS[kind](tmp_path / "x", [{"record_index": counts}])
+    assert list(tmp_path.iterdir()) == []
