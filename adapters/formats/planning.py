@@ -13,7 +13,7 @@ from adapters.formats.override import Override
 from adapters.formats.text_head import DELIMITERS, TextHead, fields
 from adapters.formats.text_table import TextTable
 from adapters.formats.timestamps import is_ambiguous, is_duration, stamp_format
-from adapters.formats.units import Conversion, conversion, dimension, known_units
+from adapters.formats.units import Conversion, conversion, dimension, is_shouted, known_units, quieted
 from adapters.formats.vocabulary import Header, as_bdf, parse_header
 from orchestrator.domain.recording import REQUIRED
 
@@ -257,6 +257,8 @@ class _Columns:
         unit = stated if stated is not None else target.unit
         if unit is not None and stated is None and self.dialect is PLAIN and unit != "1":
             self._assume(unit, header, target)
+        if unit is not None and header.raw not in self.overrides and is_shouted(unit, target.bdf):
+            unit = self._quieted(unit, header, target)
         how = conversion(unit, target.bdf) if unit is not None else Conversion() if header.raw in self.overrides else None
         if how is None and target.bdf in REQUIRED:
             given = f"the unit '{unit}', which is not known" if unit else "no unit"
@@ -268,6 +270,17 @@ class _Columns:
         if how is None:
             self.notes.append(f"'{header.raw}' was left out: {f'its unit {unit!r} is not known' if unit else 'it has no unit'}.")
         return how
+
+    def _quieted(self, unit: str, header: Header, target: Target) -> str:
+        """Milli for a unit in a header all in capitals; elsewhere `M` may be meant or mistyped."""
+        if header.raw != header.raw.upper():
+            raise unreadable(
+                self.head.path,
+                f"the column '{header.raw}' has the unit '{unit}', which may be mega or milli.",
+                f"Say it with `columns`, such as {{'{header.raw}': '{target.bdf} [{quieted(unit)}]'}}.",
+            )
+        self.notes.append(f"'{header.raw}' was read in {quieted(unit)}: its header is all in capitals.")
+        return quieted(unit)
 
     def _assume(self, unit: str, header: Header, target: Target) -> None:
         """Take SI for a header without unit, unless the voltage says that it is something else."""

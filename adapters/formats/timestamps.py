@@ -81,7 +81,7 @@ def is_duration(text: str) -> bool:
 
 
 def duration_seconds(texts: pl.Series) -> NDArray[np.float64]:
-    """Durations as seconds, shape (n,), each the float64 nearest to its decimal; NaN where the text is none."""
+    """Durations as seconds, shape (n,), rounded to microseconds and each the nearest float64; NaN where the text is none."""
     import polars as pl
 
     stripped = texts.str.strip_chars()
@@ -89,8 +89,9 @@ def duration_seconds(texts: pl.Series) -> NDArray[np.float64]:
     days = part[0].fill_null("").cast(pl.Int64, strict=False).fill_null(0) + part[1].cast(pl.Int64, strict=False).fill_null(0)
     whole = days * 86400 + part[2].cast(pl.Int64) * 3600 + part[3].cast(pl.Int64) * 60 + part[4].cast(pl.Int64)
     billionths = (part[5].fill_null("") + pl.Series(["000000000"])).str.slice(0, 9).cast(pl.Int64)
+    millionths = billionths // 1000 + (billionths % 1000 >= 500).cast(pl.Int64)
     # Whole nanoseconds would pass 2^53 after 104 days; microseconds after 285 years.
-    total = (whole * 1_000_000 + billionths // 1000).cast(pl.Float64).fill_null(np.nan).to_numpy()
+    total = (whole * 1_000_000 + millionths).cast(pl.Float64).fill_null(np.nan).to_numpy()
     return np.asarray(total / 1e6, dtype=np.float64)
 
 

@@ -129,6 +129,7 @@ _NAMED["time"] = _UNITS["time"]
 _NAMED["temperature"] = {name.lower(): how for name, how in _UNITS["temperature"].items()}
 _NAMED["angle"] = _UNITS["angle"]
 
+_SHOUTED = {"mv": "mV", "ma": "mA", "mah": "mAh", "mwh": "mWh"}
 _DIMENSION_OF_SUFFIX = {
     "second": "time",
     "volt": "voltage",
@@ -152,8 +153,24 @@ def dimension(bdf: str) -> str:
 def conversion(unit: str, bdf: str) -> Conversion | None:
     """How a unit becomes the one of a column's name; None if it is not a unit of that kind."""
     kind = dimension(bdf)
+    if is_shouted(unit, bdf):
+        return None
     # Prefixes differ by case alone (mA, MA): only whole words are looked for in small letters.
     return _UNITS[kind].get(unit.strip()) or _NAMED.get(kind, {}).get(unit.strip().lower())
+
+
+def is_shouted(unit: str, bdf: str) -> bool:
+    """Whether a unit is `MA`, `MV`, `MAH` or the like: no cell has megavolts, and capitals hide what was meant."""
+    return (
+        dimension(bdf) in ("voltage", "current", "capacity", "energy")
+        and unit.strip()[:1] == "M"
+        and ("m" + unit.strip()[1:].lower() in _SHOUTED)
+    )
+
+
+def quieted(unit: str) -> str:
+    """`MA` as `mA`, for a header all in capitals."""
+    return _SHOUTED["m" + unit.strip()[1:].lower()]
 
 
 def known_units(bdf: str) -> tuple[str, ...]:

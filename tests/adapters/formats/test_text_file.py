@@ -236,3 +236,14 @@ def test_rows_before_a_fault_are_sound(written):
     assert set(found) == {1000}
     with pytest.raises(FormatError, match="line 400002"):
         list(batches)
+
+
+def test_capitals_are_never_mega(written, read):
+    """`MV` in a header all in capitals is milli, noted; in another it is refused with the way on."""
+    path = written("TIME(S),VOLTAGE(MV),CURRENT(MA)\n0,3650,1000\n")
+    assert [column[0] for column in read(path).values()] == [0.0, 3.65, 1.0]
+    assert any("'VOLTAGE(MV)' was read in mV" in note for note in open_cycler_file(path).notes)
+    path = written("Time (s),Voltage (MV),Current (A)\n0,3650,1\n")
+    with pytest.raises(FormatError, match=r"'Voltage \(MV\)'.*mega or milli.*voltage_volt \[mV\]"):
+        open_cycler_file(path)
+    assert read(path, columns={"Voltage (MV)": "voltage_volt [mV]"})["voltage_volt"].tolist() == [3.65]

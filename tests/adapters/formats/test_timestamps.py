@@ -87,3 +87,8 @@ def test_time_zones_are_iana_names():
     assert known_time_zone("UTC")
     assert known_time_zone("Europe/Berlin")
     assert not any(map(known_time_zone, ("", "Mars", "../../etc/passwd", "/etc/localtime")))
+
+
+def test_fractions_beyond_microseconds_are_rounded():
+    """Not cut off: the next second is nearer."""
+    assert duration_seconds(pl.Series(["00:00:02.999999999", "00:00:01.1234564"])).tolist() == [3.0, 1.123456]
