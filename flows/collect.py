@@ -11,7 +11,7 @@ from flows.live import ended_rows, keep_rows, kept_rows, let_rows_go, sweep_once
 from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, RunStatus, join_columns
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.objectives import Estimate
-from orchestrator.domain.recording import Recording
+from orchestrator.domain.recording import Recording, of_the_format
 from orchestrator.domain.trial import EMERGENCY_STOP, Trial, TrialStatus
 from orchestrator.features import cycle_summary, measure
 from orchestrator.features.quality import QualityReport, check_columns
@@ -97,7 +97,8 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
     kept = kept_rows(bench, trial)
     parts, lost = ended_rows(kept, cycler, ref)
     columns = columns_missing(parts)
-    recording, quality = _checked(_recording(bench, trial, cycler, parts, status))
+    measured = join_columns(parts)
+    recording, quality = _checked(_recording(bench, trial, cycler, of_the_format(measured), status))
     summaries, oddity = _summaries(recording)
     estimates, missing = measure(recording, spec.objectives, spec.metrics)
     emergency = emergency_that_ended(bench, trial, status)
@@ -112,7 +113,7 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
         stopped_because="; ".join(filter(None, (because, oddity, _doubt(quality), lost, columns))) or None,
         ended_h=_end_h(bench, trial, status),
         fence=trial.fence or 0,
-        recording=_archived(bench, trial, recording, quality),
+        recording=_archived(bench, trial, recording, quality, measured),
         summaries=summaries,
         limits_violated=_violates(bench, cycler, ref),
         cause=EMERGENCY_STOP if emergency else status.cause,
@@ -156,10 +157,10 @@ def _summaries(recording: Recording) -> tuple[list[dict[str, object]], str | Non
         return [], str(error)
 
 
-def _recording(bench: Bench, trial: Trial, cycler: Cycler, parts: list[Rows], status: RunStatus) -> Recording:
+def _recording(bench: Bench, trial: Trial, cycler: Cycler, columns: Rows, status: RunStatus) -> Recording:
     experiment = bench.campaign.spec.experiment
     return Recording(
-        columns=join_columns(parts),
+        columns=columns,
         nominal_capacity_Ah=experiment.cell.nominal_capacity_Ah,
         end_of_life=experiment.end_of_life,
         results=status.results,
@@ -169,7 +170,8 @@ def _recording(bench: Bench, trial: Trial, cycler: Cycler, parts: list[Rows], st
     )
 
 
-def _archived(bench: Bench, trial: Trial, recording: Recording, quality: QualityReport) -> RecordingFile | None:
+def _archived(bench: Bench, trial: Trial, recording: Recording, quality: QualityReport, measured: Rows) -> RecordingFile | None:
+    """Everything that the cycler gave, columns of its own too, and what was found wrong."""
     if not len(recording):
         return None
     metadata = {
@@ -182,7 +184,7 @@ def _archived(bench: Bench, trial: Trial, recording: Recording, quality: Quality
         "synthetic": recording.synthetic,
         "quality": quality.to_json(),
     }
-    return bench.lab.archive.write(trial.key or "", recording.columns, metadata)
+    return bench.lab.archive.write(trial.key or "", {**measured, **recording.columns}, metadata)
 
 
 def _fate(

@@ -21,7 +21,7 @@ from orchestrator.domain.campaign_spec import CampaignSpec, CyclerSpec
 from orchestrator.domain.clock import Clock, SystemClock, VirtualClock
 from orchestrator.domain.cycler import Cycler, LabBound, VirtualTimeCycler
 from orchestrator.domain.errors import CampaignError, Fault, SpecError, StoreError
-from orchestrator.domain.recording import Recording
+from orchestrator.domain.recording import Recording, of_the_format
 from orchestrator.domain.trial import TrialStatus
 from orchestrator.domain.value import to_plain
 from orchestrator.store import RecordingArchive, TrialStore
@@ -171,7 +171,7 @@ class Lab:
             raise CampaignError(f"nothing was recorded of trial {number} of '{campaign}' ({trial.status}).")
         cell = spec.experiment.cell
         return Recording(
-            columns=self.archive.read(file),
+            columns=of_the_format(self.archive.read(file)),
             nominal_capacity_Ah=cell.nominal_capacity_Ah,
             end_of_life=spec.experiment.end_of_life,
             complete=trial.status is TrialStatus.COMPLETED,

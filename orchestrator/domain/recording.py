@@ -159,6 +159,11 @@ def column_faults(columns: Columns) -> list[Fault]:
     return faults
 
 
+def of_the_format(columns: Columns) -> dict[str, NDArray[np.generic]]:
+    """The columns whose names the Battery Data Format, or we, know: those that a `Recording` can hold."""
+    return {name: column for name, column in columns.items() if name in BDF_COLUMNS or name in OWN_COLUMNS}
+
+
 def concatenate(parts: list[Columns]) -> Columns:
     """Join pieces of one time series, in order; all must have the same columns."""
     if not parts:

@@ -287,3 +287,23 @@ def test_lost_rows_are_said_wherever_the_result_is_shown(folder):
     assert "rows are missing" in trial.stopped_because
     assert "rows are missing" in said.data["findings"][0]
     assert np.count_nonzero(flags & QualityFlag.AFTER_GAP) > 0
+
+
+class Humid(ReplayCycler):
+    """Tells of its chamber besides, in a column that no format knows."""
+
+    def read(self, ref, cursor=None):
+        """Two rows, once the test has ended."""
+        if cursor is not None or not self.status(ref).state.ended:
+            return {}, cursor
+        rows = {"test_time_second": [0.0, 60.0], "voltage_volt": [3.2, 3.3], "current_ampere": [1.0, 1.0]}
+        return {name: np.array(values) for name, values in (rows | {"chamber_humidity": [0.4, 0.5]}).items()}, "read"
+
+
+def test_a_column_of_the_cyclers_own_is_kept(folder):
+    """It is archived as it came; what reads recordings sees the columns that it knows."""
+    with Lab.open(folder, cyclers=[Humid(ROWS, "result", channels=1)]) as lab:
+        assert run_campaign(lab, small_spec(budget=Budget(trials=1))).status == "completed"
+        kept = lab.archive.read(lab.store.recording_of("small", 1))
+        assert list(kept["chamber_humidity"]) == [0.4, 0.5]
+        assert "chamber_humidity" not in lab.recording("small", 1).columns
