@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.domain.cycler import Cycler, RunRef
+from orchestrator.domain.cycler import Cycler, RunRef, join_columns
 from orchestrator.domain.errors import VoltloopError
+from orchestrator.domain.recording import REQUIRED
 
 Rows = dict[str, NDArray[Any]]
 # A cycler that gives the same rows under the same cursor so many times in a row has no others.
@@ -57,6 +58,22 @@ def all_rows(cycler: Cycler, ref: RunRef, cursor: str | None = None) -> list[Row
             parts.append(columns)
         cursor, repeated = following, 0 if moved else repeated + 1
     return parts
+
+
+def joined(parts: Sequence[Rows], cycler: Cycler, ref: RunRef) -> Rows:
+    """All parts of a test's rows as one.
+
+    Raises:
+        BadAnswerError: if a column that every recording has is in none of them.
+    """
+    whole = join_columns(list(parts))
+    if whole and (absent := [name for name in REQUIRED if name not in whole]):
+        name = cycler.capabilities.name
+        raise BadAnswerError(
+            f"'{name}' gave no column '{absent[0]}' with any row of test '{ref.key}'. Mend the driver of '{name}'; "
+            "the test's rows are then read again."
+        )
+    return whole
 
 
 def row_count(parts: Sequence[Mapping[str, NDArray[Any]]]) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flows.answers import BadAnswerError, Rows, all_rows, columns_missing
+from flows.answers import BadAnswerError, Rows, all_rows, columns_missing, joined
 from flows.bench import Bench, run_ref_of
 from flows.emergency import emergency_that_ended, stop_if_latched
 from flows.live import ended_rows, keep_rows, kept_rows, let_rows_go, sweep_once
-from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, RunStatus, join_columns
+from orchestrator.domain.cycler import Cycler, KnowsTruth, RunRef, RunState, RunStatus
 from orchestrator.domain.errors import SpecError
 from orchestrator.domain.objectives import Estimate
 from orchestrator.domain.recording import Recording, of_the_format
@@ -79,7 +79,8 @@ def take_back(bench: Bench, trial: Trial) -> Trial:
 def _can_be_read(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef) -> bool:
     """Whether the rows of a test that has ended can be used: if not, it would be parked again at once."""
     try:
-        all_rows(cycler, ref, kept_rows(bench, trial).whole_cursor)
+        kept = kept_rows(bench, trial)
+        joined([*kept.parts[: kept.whole], *all_rows(cycler, ref, kept.whole_cursor)], cycler, ref)
     except BadAnswerError:
         return False
     return True
@@ -97,7 +98,7 @@ def _take_in(bench: Bench, trial: Trial, cycler: Cycler, ref: RunRef, status: Ru
     kept = kept_rows(bench, trial)
     parts, lost = ended_rows(kept, cycler, ref)
     columns = columns_missing(parts)
-    measured = join_columns(parts)
+    measured = joined(parts, cycler, ref)
     recording, quality = _checked(_recording(bench, trial, cycler, of_the_format(measured), status))
     summaries, oddity = _summaries(recording)
     estimates, missing = measure(recording, spec.objectives, spec.metrics)

@@ -307,3 +307,26 @@ def test_a_column_of_the_cyclers_own_is_kept(folder):
         kept = lab.archive.read(lab.store.recording_of("small", 1))
         assert list(kept["chamber_humidity"]) == [0.4, 0.5]
         assert "chamber_humidity" not in lab.recording("small", 1).columns
+
+
+class Blind(Humid):
+    """Its driver leaves the voltage out."""
+
+    def read(self, ref, cursor=None):
+        """Time and current alone."""
+        rows, following = super().read(ref, cursor)
+        return {name: column for name, column in rows.items() if name != "voltage_volt"}, following
+
+
+def test_rows_that_are_no_recording_hold_up_their_own_trial_alone(folder):
+    """The trial waits as unknown, with what is to be mended; once it is, its result is taken in."""
+    with Lab.open(folder, cyclers=[Blind(ROWS, "result", channels=1)]) as lab:
+        assert run_campaign(lab, small_spec(budget=Budget(trials=1))).status == "needs_attention"
+        trial = lab.store.trial("small", 1)
+        assert (trial.status, "no column 'voltage_volt'" in trial.stopped_because) == (TrialStatus.UNKNOWN, True)
+        before = len(lab.store.events("small"))
+        for _ in range(3):
+            advance_campaign(lab, "small")
+        assert len(lab.store.events("small")) == before
+    with Lab.open(folder, cyclers=[Humid(ROWS, "result", channels=1)]) as lab:
+        assert resume_campaign(lab, "small").status == "completed"
