@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from sqlmodel import col, select, update
 
-from flows import campaign, collect, control, dispatch, forbidden
+from flows import campaign, collect, control, dispatch, forbidden, live
 from orchestrator.domain.trial import TrialStatus
 from orchestrator.store import dispatch as intents
 from orchestrator.store import lock
@@ -131,15 +131,14 @@ def adoption_skipped() -> AbstractContextManager[object]:
 def result_delivered_twice_counted_twice() -> AbstractContextManager[object]:
     """Every answer is new, whatever its cursor says."""
 
-    def all_rows(cycler: Any, ref: Any) -> list[Any]:
+    def all_rows(cycler: Any, ref: Any, cursor: str | None = None) -> list[Any]:
         parts: list[Any] = []
-        cursor = None
         while (answer := cycler.read(ref, cursor))[0]:
             parts.append(answer[0])
             cursor = answer[1]
         return parts
 
-    return _put_in((collect, "_all_rows", all_rows))
+    return _put_in((live, "all_rows", all_rows))
 
 
 def amendment_ignored_by_queued_candidates() -> AbstractContextManager[object]:
