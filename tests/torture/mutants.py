@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from sqlmodel import col, select, update
 
-from flows import campaign, collect, control, dispatch, forbidden, live
+from flows import campaign, control, dispatch, forbidden, live
 from orchestrator.domain.trial import TrialStatus
 from orchestrator.store import dispatch as intents
 from orchestrator.store import lock

@@ -13,6 +13,12 @@ TRIED_FIRST = {
     "intent_not_confirmed": 51,
     "result_delivered_twice_counted_twice": 12,
     "release_without_fence": 40,
+    "amendment_ignored_by_queued_candidates": 31,
+    "withdrawal_without_revoking": 16,
+    "channel_leaked_by_withdrawal": 16,
+    "lease_not_atomic": 6,
+    "safety_checked_only_at_proposal": 6,
+    "unknown_taken_for_not_started": 5,
 }
 
 
